@@ -1,0 +1,168 @@
+package storage
+
+import (
+	"encoding/binary"
+	"os"
+
+	"go.etcd.io/bbolt"
+
+	"holdfast/storage/object"
+	"holdfast/storage/pack"
+)
+
+// checkPacks checks all packs of a repository, and that index.db knows no others.
+func (c *checker) checkPacks(st *repoState) error {
+	recs, err := st.packsFrom(0)
+	if err != nil {
+		return err
+	}
+	counts := make(map[uint32]int64, len(recs))
+	for i, rec := range recs {
+		if rec.Number != uint32(i) {
+			c.problem(st.id, "host.db: pack %s has number %d, want %d", rec.Info.ID, rec.Number, i)
+		}
+		c.progress("checking packs of "+string(st.id), int64(i), int64(len(recs)))
+		n, err := c.checkPack(st, rec)
+		if err != nil {
+			return err
+		}
+		counts[rec.Number] = n
+		c.report.Packs++
+		c.report.Objects += n
+	}
+	return c.checkIndexCounts(st, counts)
+}
+
+// checkPack reads a pack from end to end and returns the number of its objects.
+func (c *checker) checkPack(st *repoState, rec *packRecord) (objects int64, err error) {
+	c.checkReceived(st, rec)
+	f, err := os.Open(st.packPath(rec.Info.ID))
+	if err != nil {
+		return 0, nil // checkReceived has said so
+	}
+	defer f.Close()
+	got, err := st.scan(c.ctx, f, rec)
+	if err != nil {
+		if c.ctx.Err() != nil {
+			return 0, c.ctx.Err()
+		}
+		c.problem(st.id, "pack %s: %v", rec.Info.ID, err)
+		return 0, nil
+	}
+	if got.StoredSize != rec.Stored {
+		c.problem(st.id, "pack %s has %d bytes, host.db says %d", rec.Info.ID, got.StoredSize, rec.Stored)
+	}
+	if objects, err = c.checkRecords(st, rec, got.Records); err != nil {
+		return 0, err
+	}
+	return objects, c.checkLinks(st, rec, got.External)
+}
+
+// checkRecords compares a pack's records with the repository's index.
+func (c *checker) checkRecords(st *repoState, rec *packRecord, recs []pack.Record) (objects int64, err error) {
+	b := boundsOf(rec.Info, rec.Stored, st.format)
+	all := records{bounds: b, list: recs}
+	ends := all.offsets()
+	var last object.ID
+	for i, want := range recs {
+		if i%lookupPage == 0 && c.ctx.Err() != nil {
+			return 0, c.ctx.Err()
+		}
+		if want.ID == last {
+			continue
+		}
+		last = want.ID
+		if want.Offset >= b.added {
+			if off, ok := st.locate(want.ID, rec.Number); !ok || off != want.Offset {
+				c.problem(st.id, "pack %s: the index does not know the added base %s", rec.Info.ID, want.ID)
+			}
+			continue
+		}
+		objects++
+		loc, ok, err := st.lookupIn(want.ID, rec.Number)
+		if err != nil {
+			return 0, err
+		}
+		if !ok || loc.offset != want.Offset || loc.size != want.Size || loc.typ != want.Type || loc.crc != want.CRC ||
+			loc.length != lengthAt(ends, want.Offset) {
+			c.problem(st.id, "pack %s: the index has object %s wrong: remove %s, and it is made again",
+				rec.Info.ID, want.ID, st.indexDBPath())
+		}
+	}
+	return objects, nil
+}
+
+// lookupIn finds an object's record in one pack.
+func (st *repoState) lookupIn(id object.ID, number uint32) (loc location, ok bool, err error) {
+	if f := st.fresh.byNumber(number); f != nil {
+		defer st.fresh.unuse(f)
+		rec, ok, err := f.records.lookup(id)
+		return f.locate(rec), ok, err
+	}
+	var raw [32]byte
+	err = st.withIndex(func(tx *bbolt.Tx) error {
+		loc, ok, err = findInGroup(tx.Bucket(indexObjects).Get(objectKey(id.Prefix16(), number)), id.Append(raw[:0]))
+		loc.number = number
+		return err
+	})
+	return loc, ok, err
+}
+
+// checkLinks checks that what a pack's objects link to exists.
+func (c *checker) checkLinks(st *repoState, rec *packRecord, links []object.Link) error {
+	links = sortLinks(links)
+	ids := make([]object.ID, len(links))
+	for i, l := range links {
+		ids[i] = l.ID
+	}
+	return st.lookupMany(ids, func(i int, loc location, ok bool) error {
+		if err := checkLink(links[i], loc.typ); err != nil {
+			c.problem(st.id, "pack %s: %v", rec.Info.ID, err)
+		}
+		return c.ctx.Err()
+	})
+}
+
+// checkIndexCounts checks that index.db has no more records than the packs.
+func (c *checker) checkIndexCounts(st *repoState, want map[uint32]int64) error {
+	if !st.hasIndex() {
+		return nil
+	}
+	got := map[uint32]int64{}
+	for next := []byte{}; next != nil; {
+		var err error
+		if next, err = st.countPage(next, got); err != nil {
+			return err
+		}
+	}
+	for number, n := range got {
+		if have, ok := want[number]; ok && have != n {
+			c.problem(st.id, "index.db has %d objects for pack %d, which has %d", n, number, have)
+		}
+	}
+	return nil
+}
+
+// countPage counts the records of a page of index.db by pack, and returns the key where the next page begins.
+func (st *repoState) countPage(from []byte, counts map[uint32]int64) (next []byte, err error) {
+	err = st.withIndex(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(indexObjects).Cursor()
+		n := 0
+		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+			if n++; n > lookupPage {
+				next = append([]byte{}, k...)
+				return nil
+			}
+			for len(v) > 0 {
+				_, _, tail, err := cutRecord(v, st.format.Size())
+				if err != nil {
+					return err
+				}
+				counts[binary.BigEndian.Uint32(k[2:])]++
+				v = tail
+			}
+		}
+		return nil
+	})
+	return next, err
+}

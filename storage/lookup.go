@@ -1,0 +1,263 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"holdfast/storage/object"
+	"holdfast/storage/pack"
+)
+
+func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
+
+// lookup finds an object. It counts objects of pushes that are being committed: their refs may be visible already.
+func (st *repoState) lookup(id object.ID) (location, bool, error) {
+	loc, _, ok, err := st.find(id)
+	return loc, ok, err
+}
+
+// lookupSettled finds an object of a push that is committed, and waits for a commit that is under way.
+func (st *repoState) lookupSettled(id object.ID) (location, bool, error) {
+	for {
+		loc, f, ok, err := st.find(id)
+		if err != nil || !ok || f == nil {
+			return loc, ok, err
+		}
+		if <-f.settled; !f.failed {
+			return loc, ok, nil
+		}
+	}
+}
+
+// find looks at the fresh packs first: a pack leaves them only after index.db has it. What index.db knows goes first,
+// since those packs have lower numbers.
+func (st *repoState) find(id object.ID) (location, *freshPack, bool, error) {
+	if id.Format() != st.format {
+		return location{}, nil, false, nil
+	}
+	fresh, f, err := st.fresh.lookup(id)
+	if err != nil {
+		return location{}, nil, false, err
+	}
+	if st.hasIndex() {
+		var raw [32]byte
+		var loc location
+		var ok bool
+		err := st.withIndex(func(tx *bbolt.Tx) (err error) {
+			loc, ok, err = findRecord(tx.Bucket(indexObjects).Cursor(), id.Append(raw[:0]))
+			return err
+		})
+		if err != nil || ok {
+			return loc, nil, ok, err
+		}
+	}
+	return fresh, f, f != nil, nil
+}
+
+// hasIndex reports whether index.db covers any pack.
+func (st *repoState) hasIndex() bool {
+	st.fresh.mu.RLock()
+	defer st.fresh.mu.RUnlock()
+	return st.fresh.filled > 0
+}
+
+// lookupPage is the number of lookups that share one short read of index.db.
+const lookupPage = 512
+
+// lookupMany finds many objects; ids must be sorted. fn is called for each in order, with ok false for one that is not
+// there.
+func (st *repoState) lookupMany(ids []object.ID, fn func(i int, loc location, ok bool) error) error {
+	page := make([]location, lookupPage)
+	found := make([]bool, lookupPage)
+	for from := 0; from < len(ids); from += lookupPage {
+		part := ids[from:min(from+lookupPage, len(ids))]
+		clear(found)
+		if err := st.lookupIndexed(part, page, found); err != nil {
+			return err
+		}
+		for i, id := range part {
+			loc, ok := page[i], found[i]
+			if !ok {
+				var err error
+				if loc, ok, err = st.lookupSettled(id); err != nil {
+					return err
+				}
+			}
+			if err := fn(from+i, loc, ok); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (st *repoState) lookupIndexed(ids []object.ID, page []location, found []bool) error {
+	if !st.hasIndex() {
+		return nil
+	}
+	return st.withIndex(func(tx *bbolt.Tx) (err error) {
+		c := tx.Bucket(indexObjects).Cursor()
+		var raw [32]byte
+		for i, id := range ids {
+			if id.Format() != st.format {
+				continue
+			}
+			if page[i], found[i], err = findRecord(c, id.Append(raw[:0])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// packID returns the id of the repository's pack with that number.
+func (st *repoState) packID(number uint32) (id PackID, err error) {
+	if f := st.fresh.byNumber(number); f != nil {
+		defer st.fresh.unuse(f)
+		return f.id, nil
+	}
+	err = st.s.view(func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketRepoPacks).Get(repoPackKey(st.id, number))
+		if len(v) != len(id) {
+			return fmt.Errorf("%w: host.db does not know pack %d", ErrCorrupt, number)
+		}
+		copy(id[:], v)
+		return nil
+	})
+	return id, err
+}
+
+func (st *repoState) readObject(id object.ID) (object.Type, []byte, error) {
+	loc, ok, err := st.lookup(id)
+	if err != nil {
+		return 0, nil, err
+	}
+	if !ok {
+		return 0, nil, fmt.Errorf("object %s: %w", id, ErrNotFound)
+	}
+	if limit := st.s.opts.MaxReadBytes; loc.size > limit {
+		return 0, nil, tooLargeToRead(id, loc.size, limit)
+	}
+	return st.readAt(loc)
+}
+
+func tooLargeToRead(id object.ID, size, limit int64) error {
+	return fmt.Errorf("object %s has %d bytes: %w to be held in memory, the limit is %d", id, size, ErrTooLarge, limit)
+}
+
+// readAt reads the object at loc. The result is shared with the cache and must not be changed.
+func (st *repoState) readAt(loc location) (object.Type, []byte, error) {
+	h, err := st.s.packs.acquire(packHandleKey{st, loc.number})
+	if err != nil {
+		return 0, nil, err
+	}
+	defer st.s.packs.release(h)
+	data, typ, err := h.value.ReadObject(loc.offset, pack.ReadOptions{
+		MaxBytes: st.s.opts.MaxReadBytes,
+		MaxDepth: st.s.opts.MaxDepth + 1,
+		Locate:   func(id object.ID) (int64, bool) { return st.locate(id, loc.number) },
+		Base:     st.readObject,
+		Cache:    st.s.bases,
+	})
+	return typ, data, err
+}
+
+// Has reports whether the repository contains the object, reachable or not.
+func (r *Repo) Has(id object.ID) (bool, error) {
+	st, err := r.s.repoState(r.id, r.init.Format)
+	if isNotFound(err) && r.created {
+		return false, nil
+	}
+	if err != nil {
+		return false, r.fail("find object", err)
+	}
+	_, ok, err := st.lookup(id)
+	if err != nil {
+		return false, r.fail("find object", err)
+	}
+	return ok, nil
+}
+
+// ReadObject returns an object of up to Options.MaxReadBytes. If there is none of that id, the error wraps ErrNotFound.
+func (r *Repo) ReadObject(id object.ID) (object.Type, []byte, error) {
+	st, err := r.s.repoState(r.id, r.init.Format)
+	if err != nil {
+		return 0, nil, r.fail("read object", err)
+	}
+	typ, data, err := st.readObject(id)
+	if err != nil {
+		return 0, nil, r.fail("read object", err)
+	}
+	return typ, bytes.Clone(data), nil
+}
+
+// OpenObject returns an object's type, its size and a reader of its content, which the caller closes. A blob that is
+// stored undeltified is streamed, whatever its size; any other object is held in memory as by ReadObject.
+func (r *Repo) OpenObject(id object.ID) (object.Type, int64, io.ReadCloser, error) {
+	st, err := r.s.repoState(r.id, r.init.Format)
+	if err != nil {
+		return 0, 0, nil, r.fail("open object", err)
+	}
+	loc, ok, err := st.lookup(id)
+	if err == nil && !ok {
+		err = fmt.Errorf("object %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return 0, 0, nil, r.fail("open object", err)
+	}
+	content, err := st.openAt(id, loc)
+	if err != nil {
+		return 0, 0, nil, r.fail("open object", err)
+	}
+	return loc.typ, loc.size, content, nil
+}
+
+func (st *repoState) openAt(id object.ID, loc location) (io.ReadCloser, error) {
+	h, err := st.s.packs.acquire(packHandleKey{st, loc.number})
+	if err != nil {
+		return nil, err
+	}
+	header, err := h.value.Header(loc.offset)
+	if err == nil && !header.IsDelta() {
+		_, _, blob, err := h.value.OpenBlob(loc.offset)
+		if err == nil {
+			return &heldReader{blob, func() { st.s.packs.release(h) }}, nil
+		}
+	}
+	st.s.packs.release(h)
+	if err != nil {
+		return nil, err
+	}
+	if limit := st.s.opts.MaxReadBytes; loc.size > limit {
+		return nil, tooLargeToRead(id, loc.size, limit)
+	}
+	_, data, err := st.readAt(loc)
+	return io.NopCloser(bytes.NewReader(data)), err
+}
+
+// heldReader gives a pack file back when it is closed.
+type heldReader struct {
+	io.ReadCloser
+	release func()
+}
+
+func (r *heldReader) Close() error {
+	if r.release == nil {
+		return nil
+	}
+	err := r.ReadCloser.Close()
+	r.release()
+	r.release = nil
+	return err
+}
+
+// sortLinks sorts by id and drops repetitions.
+func sortLinks(links []object.Link) []object.Link {
+	slices.SortFunc(links, func(a, b object.Link) int { return a.ID.Compare(b.ID) })
+	return slices.Compact(links)
+}

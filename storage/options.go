@@ -1,0 +1,84 @@
+package storage
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options tune a Store. The zero value works; each limit that is zero takes its default.
+type Options struct {
+	MaxPackBytes     int64 // a pack as received; default 16 GiB
+	MaxObjects       int64 // objects in one pack; default 50 million
+	MaxObjectBytes   int64 // one object, inflated; default 4 GiB
+	MaxInflatedBytes int64 // all objects of a pack, inflated; default 4 GiB and 1024 times the pack's size
+	MaxReadBytes     int64 // an object that is held in memory: all but blobs that are stored undeltified; default 512 MiB
+	MaxDepth         int   // length of a chain of deltas in a received pack; default 4095
+
+	MaxUpdates int // ref updates in one transaction; default 100,000
+	MaxRefs    int // refs in one repository; default 1 million
+
+	CacheBytes  int64 // delta bases kept in memory, for all readers together; default 32 MiB
+	OpenPacks   int   // pack files kept open; default 256
+	OpenIndexes int   // index.db files kept open; default 64
+
+	// IndexDelay is how long a new pack may wait for its way into index.db; more packs are then taken at once.
+	// Default 5 s. IndexPacks is the number of waiting packs of a repository that ends the wait; default 64.
+	IndexDelay time.Duration
+	IndexPacks int
+
+	// Log gets what goes wrong in the background. Default: slog.Default().
+	Log *slog.Logger
+
+	// NoSync leaves out every fsync. For tests: a power cut then loses the store.
+	NoSync bool
+
+	// FaultHook, for tests, is called after each step that writes; see the Step constants. If it returns an error, the
+	// store stops as if the process had died there: nothing is written, cleaned or acknowledged any more. It is called
+	// from many goroutines.
+	FaultHook func(Step) error
+}
+
+// Step names a write that Options.FaultHook is told of.
+type Step string
+
+// The steps of a push, in their order. StepHostCommit stands for two fsyncs.
+const (
+	StepQuarantine  Step = "quarantine file made"
+	StepPackWritten Step = "pack written"
+	StepIndexFile   Step = "index file written"        // as all steps with index files, not for a small pack
+	StepRepoDir     Step = "repository directory made" // a repository's first push only; three fsyncs
+	StepPackSync    Step = "pack synced"
+	StepIndexRename Step = "index file renamed"
+	StepPackRename  Step = "pack renamed"
+	StepDirSync     Step = "directory synced"
+	StepHostPut     Step = "host.db changed, not committed"
+	StepHostCommit  Step = "host.db committed"
+	StepFill        Step = "index.db changed, not committed"
+	StepFilled      Step = "index.db committed"
+	StepUnlink      Step = "index file removed"
+)
+
+func (o Options) withDefaults() Options {
+	limit(&o.MaxPackBytes, 16<<30)
+	limit(&o.MaxObjects, 50e6)
+	limit(&o.MaxObjectBytes, 4<<30)
+	limit(&o.MaxReadBytes, 512<<20)
+	limit(&o.MaxDepth, 4095)
+	limit(&o.MaxUpdates, 100_000)
+	limit(&o.MaxRefs, 1_000_000)
+	limit(&o.CacheBytes, 32<<20)
+	limit(&o.OpenPacks, 256)
+	limit(&o.OpenIndexes, 64)
+	limit(&o.IndexDelay, 5*time.Second)
+	limit(&o.IndexPacks, 64)
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return o
+}
+
+func limit[T int | int64 | time.Duration](field *T, otherwise T) {
+	if *field <= 0 {
+		*field = otherwise
+	}
+}

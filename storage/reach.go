@@ -1,0 +1,99 @@
+package storage
+
+import (
+	"container/heap"
+	"context"
+
+	"holdfast/storage/object"
+)
+
+// Reached returns those of targets, objects of any type, that roots lead to. That the store has an object does not mean
+// that: what was deleted or overwritten by force stays. Unknown targets are not reached, and roots must be known.
+//
+// The walk begins at the youngest commits and ends once all targets are found; trees are read only while there are
+// targets other than commits and tags. A target that nothing leads to costs a walk over the whole history, about what
+// the counting for a clone costs: limit bounds it in objects met. What was not met by then counts as not reached.
+func (r *Repo) Reached(ctx context.Context, roots, targets []object.ID, limit int) ([]object.ID, error) {
+	st, err := r.s.repoState(r.id, r.init.Format)
+	if err != nil {
+		return nil, r.fail("look for objects", err)
+	}
+	reached, err := st.reached(ctx, roots, targets, limit)
+	if err != nil {
+		return nil, r.fail("look for objects", err)
+	}
+	return reached, nil
+}
+
+func (st *repoState) reached(ctx context.Context, roots, targets []object.ID, limit int) ([]object.ID, error) {
+	f := &finder{walker: newWalker(ctx, st), missing: map[object.ID]object.Type{}}
+	for _, id := range targets {
+		loc, ok, err := st.lookup(id)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := f.missing[id]; ok && !twice {
+			f.missing[id] = loc.typ
+			if loc.typ == object.Tree || loc.typ == object.Blob {
+				f.deep++
+			}
+		}
+	}
+	if len(f.missing) == 0 {
+		return nil, nil
+	}
+	if err := f.start(Selection{Wants: roots}); err != nil {
+		return nil, err
+	}
+	err := f.walk(limit)
+	return f.met, err
+}
+
+// finder walks until it has met all that it looks for. Whatever is in walker.set can be reached.
+type finder struct {
+	*walker
+	missing map[object.ID]object.Type
+	deep    int // how many of missing are trees or blobs
+	met     []object.ID
+	checked uint32 // the objects in set with lower numbers have been compared with missing
+}
+
+func (f *finder) walk(limit int) error {
+	for f.check(); len(f.missing) > 0 && f.set.len() < limit; f.check() {
+		if f.deep > 0 && len(f.stack) > 0 {
+			if err := f.walkStack(0); err != nil {
+				return err
+			}
+			continue
+		}
+		if f.queue.Len() == 0 {
+			return nil
+		}
+		c := f.commits[heap.Pop(&f.queue).(queued).commit]
+		for _, p := range f.parents[c.firstPar:c.lastPar] {
+			if err := f.enqueue(p); err != nil {
+				return err
+			}
+		}
+		if f.deep > 0 {
+			f.push(treeAt{object: c.tree})
+		}
+	}
+	return nil
+}
+
+// check compares what was met since the last time with what is looked for.
+func (f *finder) check() {
+	for n := uint32(f.set.len()); f.checked < n; f.checked++ {
+		id := f.set.id(f.checked)
+		typ, ok := f.missing[id]
+		if !ok {
+			continue
+		}
+		delete(f.missing, id)
+		f.met = append(f.met, id)
+		if typ == object.Tree || typ == object.Blob {
+			f.deep--
+		}
+	}
+}
