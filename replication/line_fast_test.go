@@ -1,0 +1,8 @@
+//go:build !slow
+
+package replication_test
+
+const (
+	defaultLineSeeds = 3
+	defaultLineSteps = 30
+)
