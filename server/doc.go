@@ -1,0 +1,16 @@
+// Package server turns sessions into pushes and fetches.
+//
+// A push is one path for everybody: a git client over SSH or HTTP, an admin verb, the first entry of a new host. It is
+// written out in push, in the order that the design gives:
+//
+//	Policy.Allow
+//	Txn.ReadPack        quarantine: limits, checksum, every object (large packs stream to the mirrors meanwhile)
+//	Policy.Allow        again: the policy may have changed while the pack came in
+//	Txn.Prepare         connectivity, fsync, rename
+//	BigPack.Complete    large packs: on as many mirrors as acks are needed
+//	Store.Commit        refs and entries in one write
+//	Replicator.Wait     until enough mirrors hold the entry
+//
+// The policy is the repository holdfast-admin: admin verbs make commits there through the same path, and whatever
+// arrives there is read as a policy before it is committed.
+package server

@@ -1,0 +1,104 @@
+package gitproto
+
+import (
+	"cmp"
+	"strings"
+	"time"
+)
+
+// Options shape one conversation. The zero value is version 0 over a stream with the default limits. A limit of zero
+// means its default. None can be switched off.
+type Options struct {
+	// Version is the protocol version the client asked for: ParseVersion of GIT_PROTOCOL or the Git-Protocol header.
+	// Receive-pack knows 0 and 1 only and answers 2 with 0, as git does.
+	Version int
+	// Advertise sends the advertisement and nothing else: the body of the answer to GET info/refs, with its
+	// "# service" line.
+	Advertise bool
+	// Stateless reads one request and answers it: a POST to git-upload-pack or git-receive-pack. The reader is the
+	// request's body, already decompressed, and must end in io.EOF where the body does.
+	Stateless bool
+	// Agent names the server to clients; default "holdfast". Characters that git does not allow become dots.
+	Agent string
+	// KeepAlive is the longest silence while the server works; default 5 s, negative for no end of it. It has an
+	// effect only once a client with side bands waits.
+	KeepAlive time.Duration
+
+	MaxRequestBytes    int64 // packet lines of one request, together; default 64 MiB
+	MaxWants           int   // want lines of a fetch; default 262144
+	MaxHaves           int   // have lines of a fetch, over all rounds; default 1048576
+	MaxShallows        int   // shallow lines of a fetch or push; default 262144
+	MaxDeepenNots      int   // deepen-not lines of a fetch; default 256
+	MaxCommon          int   // haves taken into account: further ones count as unknown, the pack grows; default 65536
+	MaxPrefixes        int   // ref-prefix lines: with more of them all refs are listed; default 4096
+	MaxObjectInfos     int   // oid lines of one object-info request; default 65536
+	MaxCapabilities    int   // capability lines before the arguments of a version 2 request; default 256
+	MaxCommands        int   // ref updates in one push; default 131072
+	MaxRefName         int   // bytes of a ref's name; default 1024
+	MaxPushOptions     int   // push options in one push; default 128
+	MaxPushOptionBytes int   // bytes of one push option; default 4096
+
+	// DrainBytes bounds what is read and thrown away of a refused request, so that the client comes to reading the
+	// reason. Default 16 MiB over a stream, where git finds the reason even after its write has failed, and 1 GiB if
+	// Stateless, where the reason may be lost with the connection.
+	DrainBytes int64
+	// DrainIdle ends the draining of a refused push over a stream once nothing has arrived for so long: a client may
+	// have sent its pack and be waiting for the report without closing its side. Default 2 s.
+	DrainIdle time.Duration
+}
+
+const (
+	streamDrainBytes    = 16 << 20
+	statelessDrainBytes = 1 << 30
+)
+
+func (o Options) withDefaults() Options {
+	o.Agent = sanitizeAgent(cmp.Or(o.Agent, "holdfast"))
+	o.KeepAlive = cmp.Or(o.KeepAlive, 5*time.Second)
+	o.MaxRequestBytes = cmp.Or(o.MaxRequestBytes, 64<<20)
+	o.MaxWants = cmp.Or(o.MaxWants, 1<<18)
+	o.MaxHaves = cmp.Or(o.MaxHaves, 1<<20)
+	o.MaxShallows = cmp.Or(o.MaxShallows, 1<<18)
+	o.MaxDeepenNots = cmp.Or(o.MaxDeepenNots, 1<<8)
+	o.MaxCommon = cmp.Or(o.MaxCommon, 1<<16)
+	o.MaxPrefixes = cmp.Or(o.MaxPrefixes, 1<<12)
+	o.MaxObjectInfos = cmp.Or(o.MaxObjectInfos, 1<<16)
+	o.MaxCapabilities = cmp.Or(o.MaxCapabilities, 1<<8)
+	o.MaxCommands = cmp.Or(o.MaxCommands, 1<<17)
+	o.MaxRefName = cmp.Or(o.MaxRefName, 1<<10)
+	o.MaxPushOptions = cmp.Or(o.MaxPushOptions, 1<<7)
+	o.MaxPushOptionBytes = cmp.Or(o.MaxPushOptionBytes, 1<<12)
+	o.DrainIdle = cmp.Or(o.DrainIdle, 2*time.Second)
+	if o.DrainBytes == 0 {
+		o.DrainBytes = streamDrainBytes
+		if o.Stateless {
+			o.DrainBytes = statelessDrainBytes
+		}
+	}
+	return o
+}
+
+// ParseVersion returns the highest protocol version that value asks for, 0 if none that is known. The value is that of
+// the environment variable GIT_PROTOCOL (ssh) or of the header Git-Protocol (HTTP): keys separated by colons, of which
+// unknown ones are ignored.
+func ParseVersion(value string) int {
+	version := 0
+	for key := range strings.SplitSeq(value, ":") {
+		switch key {
+		case "version=1":
+			version = max(version, 1)
+		case "version=2":
+			version = 2
+		}
+	}
+	return version
+}
+
+func sanitizeAgent(agent string) string {
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '.'
+		}
+		return r
+	}, agent)
+}

@@ -1,0 +1,317 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gliderlabs/ssh"
+	gossh "golang.org/x/crypto/ssh"
+
+	"holdfast/auth"
+)
+
+// SSHConfig shapes an SSH listener. HostKey, Authenticate and Exec are needed; a limit of zero means its default.
+type SSHConfig struct {
+	// HostKey must be an ed25519 key.
+	HostKey gossh.Signer
+	// Authenticate says whose key it is. It is asked before the client has proved that it holds the key, and again
+	// after: it must have no side effects.
+	Authenticate func(key gossh.PublicKey) (auth.Identity, bool)
+	// Exec runs one command and returns its exit status. The context ends when the client closes the channel or the
+	// connection, or when the time to drain is over. A panic ends the session only.
+	Exec func(ctx context.Context, s Session) int
+
+	MaxHandshakes        int // connections that are not logged in yet, at once; 256
+	MaxHandshakesPerAddr int // of those, from one address; 16
+	MaxConns             int // connections that are logged in; 1024
+	MaxConnsPerAddr      int // of those, from one address; 128
+	MaxSessions          int // commands running, or channels open for one; 512
+	MaxSessionsPerAddr   int // of those, from one address; 128
+	MaxSessionsPerConn   int // of those, over one connection; 10
+	MaxKeyOffers         int // keys that a client may try before it must reconnect; 20
+	MaxCommandBytes      int // length of a command line; 64 KiB
+
+	HandshakeTimeout time.Duration // from the connection to the end of its login; 30 s
+	IdleTimeout      time.Duration // a connection without a byte in either direction ends; 10 min
+	DrainTime        time.Duration // how long sessions may go on after the context ended; 30 s
+
+	Log *slog.Logger // slog.Default()
+}
+
+func (c SSHConfig) withDefaults() SSHConfig {
+	c.MaxHandshakes = cmp.Or(c.MaxHandshakes, 256)
+	c.MaxHandshakesPerAddr = cmp.Or(c.MaxHandshakesPerAddr, 16)
+	c.MaxConns = cmp.Or(c.MaxConns, 1024)
+	c.MaxConnsPerAddr = cmp.Or(c.MaxConnsPerAddr, 128)
+	c.MaxSessions = cmp.Or(c.MaxSessions, 512)
+	c.MaxSessionsPerAddr = cmp.Or(c.MaxSessionsPerAddr, 128)
+	c.MaxSessionsPerConn = cmp.Or(c.MaxSessionsPerConn, 10)
+	c.MaxKeyOffers = cmp.Or(c.MaxKeyOffers, 20)
+	c.MaxCommandBytes = cmp.Or(c.MaxCommandBytes, 64<<10)
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 30*time.Second)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Minute)
+	c.DrainTime = cmp.Or(c.DrainTime, 30*time.Second)
+	c.Log = cmp.Or(c.Log, slog.Default())
+	return c
+}
+
+// Session is one command that a client runs over SSH.
+type Session struct {
+	Who      auth.Identity // never anonymous
+	Command  []string      // the command line, split as a shell would; not empty
+	Raw      string        // the command line as it came
+	Protocol string        // what the client set GIT_PROTOCOL to; at most 256 printable bytes
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Remote   net.Addr
+}
+
+// sshServer is a listener and its connections.
+//
+// The SSH library's server is used connection by connection. What it would do by itself is replaced where it is known
+// to be dangerous: its sessions accept any environment, agent forwarding and terminals; its idea of the client's key is
+// the last one offered; it has no handshake timeout and clears deadlines that others set; a panic ends the process.
+type sshServer struct {
+	c          SSHConfig
+	srv        *ssh.Server
+	handshakes *addrLimit
+	conns      *addrLimit
+	sessions   *addrLimit
+
+	wg sync.WaitGroup // one for each connection and each session
+
+	mu       sync.Mutex // guards the rest
+	draining bool
+	open     map[*sshConn]struct{}
+}
+
+// ServeSSH accepts connections from ln until ctx ends; then it accepts no more, lets running sessions go on for
+// DrainTime, cuts off what is left and returns nil once all have ended. It closes ln.
+func ServeSSH(ctx context.Context, ln net.Listener, c SSHConfig) error {
+	defer ln.Close()
+	c = c.withDefaults()
+	if c.HostKey == nil || c.HostKey.PublicKey().Type() != gossh.KeyAlgoED25519 {
+		return errors.New("ssh: the host key must be an ed25519 key")
+	}
+	s := &sshServer{
+		c:          c,
+		handshakes: newAddrLimit(c.MaxHandshakes, c.MaxHandshakesPerAddr),
+		conns:      newAddrLimit(c.MaxConns, c.MaxConnsPerAddr),
+		sessions:   newAddrLimit(c.MaxSessions, c.MaxSessionsPerAddr),
+		open:       map[*sshConn]struct{}{},
+	}
+	s.srv = s.library()
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	err := s.accept(ctx, ln)
+	s.drain()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("ssh: accept on %s: %w", ln.Addr(), err)
+}
+
+// library configures the library's server. All maps are set, for it fills in its defaults where they are nil; so is the
+// one handler of logins, for without any it lets everybody in.
+func (s *sshServer) library() *ssh.Server {
+	return &ssh.Server{
+		Version:              "holdfast",
+		HostSigners:          []ssh.Signer{s.c.HostKey},
+		PublicKeyHandler:     s.offered,
+		ServerConfigCallback: s.protocol,
+		ConnCallback: func(ctx ssh.Context, conn net.Conn) net.Conn {
+			ctx.SetValue(connKey{}, conn)
+			return conn
+		},
+		ConnectionFailedCallback: func(conn net.Conn, err error) {
+			s.c.Log.Debug("ssh login failed", "remote", conn.RemoteAddr().String(), "err", err)
+		},
+		ChannelHandlers:   map[string]ssh.ChannelHandler{"session": s.channel},
+		RequestHandlers:   map[string]ssh.RequestHandler{},
+		SubsystemHandlers: map[string]ssh.SubsystemHandler{},
+	}
+}
+
+type (
+	connKey     struct{} // in the context of a connection: its *sshConn
+	identityKey struct{} // in the ExtraData of a connection's permissions: its auth.Identity
+)
+
+// protocol is the configuration of one connection: nothing that rests on SHA-1, on CBC or on small groups.
+func (s *sshServer) protocol(ctx ssh.Context) *gossh.ServerConfig {
+	return &gossh.ServerConfig{
+		Config: gossh.Config{
+			KeyExchanges: []string{
+				gossh.KeyExchangeMLKEM768X25519, gossh.KeyExchangeCurve25519,
+				gossh.KeyExchangeECDHP256, gossh.KeyExchangeECDHP384, gossh.KeyExchangeECDHP521,
+			},
+			Ciphers: []string{
+				gossh.CipherAES128GCM, gossh.CipherChaCha20Poly1305, gossh.CipherAES256GCM,
+				gossh.CipherAES128CTR, gossh.CipherAES192CTR, gossh.CipherAES256CTR,
+			},
+			MACs: []string{gossh.HMACSHA256ETM, gossh.HMACSHA512ETM, gossh.HMACSHA256, gossh.HMACSHA512},
+		},
+		PublicKeyAuthAlgorithms: gossh.SupportedAlgorithms().PublicKeyAuths,
+		MaxAuthTries:            s.c.MaxKeyOffers,
+		VerifiedPublicKeyCallback: func(_ gossh.ConnMetadata, key gossh.PublicKey, _ *gossh.Permissions, _ string) (*gossh.Permissions, error) {
+			return s.verified(ctx, key)
+		},
+	}
+}
+
+// offered is asked about each key that a client offers, proof or no proof: the answer must not be remembered.
+func (s *sshServer) offered(_ ssh.Context, key ssh.PublicKey) bool {
+	_, ok := s.authenticate(key)
+	return ok
+}
+
+// verified is called with the key that the client has proved to hold. Only here does a connection get its identity.
+func (s *sshServer) verified(ctx ssh.Context, key gossh.PublicKey) (*gossh.Permissions, error) {
+	who, ok := s.authenticate(key)
+	if !ok {
+		return nil, errors.New("permission denied")
+	}
+	conn, ok := ctx.Value(connKey{}).(*sshConn)
+	if !ok || !conn.loggedIn() {
+		return nil, errors.New("too many connections")
+	}
+	return &gossh.Permissions{ExtraData: map[any]any{identityKey{}: who}}, nil
+}
+
+func (s *sshServer) authenticate(key gossh.PublicKey) (who auth.Identity, ok bool) {
+	defer s.recovered("ssh login", func() { who, ok = auth.Identity{}, false })
+	who, ok = s.c.Authenticate(key)
+	return who, ok && who.Name != ""
+}
+
+// recovered is deferred by everything that the library calls, since it recovers from nothing.
+func (s *sshServer) recovered(during string, then func()) {
+	if p := recover(); p != nil {
+		s.c.Log.Error("panic", "during", during, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+		then()
+	}
+}
+
+func (s *sshServer) accept(ctx context.Context, ln net.Listener) error {
+	const longest = time.Second
+	wait := 5 * time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		if err == nil {
+			wait = 5 * time.Millisecond
+			s.admit(conn)
+			continue
+		}
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		// Such as too many open files, which passes.
+		s.c.Log.Warn("ssh accept failed", "err", err, "again_in", wait)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+			wait = min(2*wait, longest)
+		}
+	}
+}
+
+// admit begins a connection, unless there are too many.
+func (s *sshServer) admit(raw net.Conn) {
+	release := s.handshakes.take(raw.RemoteAddr())
+	if release == nil {
+		s.c.Log.Debug("too many ssh logins at once", "remote", raw.RemoteAddr().String())
+		raw.SetWriteDeadline(time.Now().Add(time.Second))
+		io.WriteString(raw, "holdfast: too many logins at once, try again in a moment\r\n")
+		raw.Close()
+		return
+	}
+	conn := &sshConn{Conn: raw, s: s, until: time.Now().Add(s.c.HandshakeTimeout), release: release}
+	raw.SetDeadline(conn.until)
+	if !s.track(conn) {
+		conn.Close()
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		defer s.untrack(conn)
+		defer conn.Close()
+		defer s.recovered("ssh connection", func() {})
+		s.srv.HandleConn(conn)
+	}()
+}
+
+// track counts a connection in, unless the server is about to stop.
+func (s *sshServer) track(conn *sshConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.open[conn] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *sshServer) untrack(conn *sshConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, conn)
+}
+
+// drain ends all connections, those without a session at once.
+func (s *sshServer) drain() {
+	s.mu.Lock()
+	s.draining = true
+	for conn := range s.open {
+		if conn.sessions == 0 {
+			conn.Close()
+		}
+	}
+	s.mu.Unlock()
+	cut := time.AfterFunc(s.c.DrainTime, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for conn := range s.open {
+			conn.Close()
+		}
+	})
+	defer cut.Stop()
+	s.wg.Wait()
+}
+
+// begin counts a session of conn in and returns what counts it out, or nil and the reason to refuse it.
+func (s *sshServer) begin(conn *sshConn) (end func(), refusal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return nil, "holdfast is shutting down"
+	}
+	if conn.sessions >= s.c.MaxSessionsPerConn {
+		return nil, fmt.Sprintf("more than %d sessions over one connection", s.c.MaxSessionsPerConn)
+	}
+	release := s.sessions.take(conn.RemoteAddr())
+	if release == nil {
+		return nil, "too many sessions at once, try again in a moment"
+	}
+	conn.sessions++
+	s.wg.Add(1)
+	return func() {
+		release()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if conn.sessions--; s.draining && conn.sessions == 0 {
+			conn.Close()
+		}
+		s.wg.Done()
+	}, ""
+}
