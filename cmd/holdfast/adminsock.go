@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/auth"
+	"holdfast/server"
+)
+
+// remote is on whose behalf a command runs inside a server.
+type remote struct {
+	srv *server.Server
+	who auth.Identity
+}
+
+// adminSocket is where a running server takes the verbs of its own host's command line. Only the user who runs the
+// server may open it.
+func adminSocket(dir string) string { return filepath.Join(dir, "admin.sock") }
+
+// onHost runs an admin verb: in this server if there is one, else in the server that runs on the data directory, else
+// on the store itself.
+func (a *app) onHost(cmd *cobra.Command, verb func(ctx context.Context, srv *server.Server, who auth.Identity) error) error {
+	if a.remote != nil {
+		return verb(cmd.Context(), a.remote.srv, a.remote.who)
+	}
+	dir := a.dataDir()
+	conn, err := dialAdmin(dir)
+	if err == nil {
+		defer conn.Close()
+		return a.forward(cmd.Context(), conn)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%s: permission denied: run this as the user who runs the server", adminSocket(dir))
+	}
+	h, err := openHost(cmd.Context(), a, dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(verb(cmd.Context(), h.srv, server.Local), h.close())
+}
+
+// adminMessage is one line of JSON on the admin socket. The client sends its arguments, then a File for each Read; the
+// server sends Out, Err and Read as it goes and Exit at the end.
+type adminMessage struct {
+	Args  []string `json:"args,omitempty"`
+	File  []byte   `json:"file,omitempty"`
+	Error string   `json:"error,omitempty"` // why the file could not be read
+	Out   []byte   `json:"out,omitempty"`
+	Err   []byte   `json:"err,omitempty"`
+	Read  string   `json:"read,omitempty"` // a file that the verb needs
+	Exit  *int     `json:"exit,omitempty"`
+}
+
+// forwarded carries the exit code that the server gave; what there is to say has been said.
+type forwarded int
+
+func (f forwarded) Error() string { return fmt.Sprintf("exit %d", int(f)) }
+
+// forward has the server at the other end of conn run this command line.
+func (a *app) forward(ctx context.Context, conn net.Conn) error {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	enc, dec := json.NewEncoder(conn), json.NewDecoder(conn)
+	if err := enc.Encode(adminMessage{Args: a.args}); err != nil {
+		return err
+	}
+	for {
+		var m adminMessage
+		if err := dec.Decode(&m); err != nil {
+			return fmt.Errorf("the server went away before it answered; what it did, `holdfast log` tells: %w", err)
+		}
+		a.Stdout.Write(m.Out)
+		a.Stderr.Write(m.Err)
+		if m.Read != "" {
+			if err := enc.Encode(a.answerRead(m.Read)); err != nil {
+				return err
+			}
+		}
+		if m.Exit != nil {
+			if *m.Exit == 0 {
+				return nil
+			}
+			return forwarded(*m.Exit)
+		}
+	}
+}
+
+// answerRead reads a file for the server, but only one that the command line names.
+func (a *app) answerRead(path string) adminMessage {
+	if !slices.Contains(a.args, path) && !slices.Contains(a.args, "--key="+path) {
+		return adminMessage{Error: "not a file that the command line names: " + path}
+	}
+	data, err := a.ReadFile(path)
+	if err != nil {
+		return adminMessage{Error: err.Error()}
+	}
+	return adminMessage{File: data}
+}
+
+// listenAdmin opens the admin socket. The caller holds the store, so a socket that is there is a dead server's.
+func listenAdmin(dir string) (net.Listener, error) {
+	path, release, err := socketPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		release()
+		return nil, err
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("admin socket: %w", err)
+	}
+	return &socketListener{Listener: ln, release: release}, os.Chmod(path, 0o600)
+}
+
+// Limits of the admin socket.
+const (
+	maxAdminCommands  = 32               // at once
+	adminHelloTimeout = 30 * time.Second // for a client to say what it wants, so that none holds a slot without a verb
+)
+
+// serveAdmin runs verbs for the host's own command line until ctx ends.
+func serveAdmin(ctx context.Context, ln net.Listener, srv *server.Server, log *slog.Logger) error {
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	var running sync.WaitGroup
+	defer running.Wait()
+	slots := make(chan struct{}, maxAdminCommands)
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			defer conn.Close()
+			// One verb's defect must not end the pushes of everybody else.
+			defer func() {
+				if p := recover(); p != nil {
+					log.Error("panic", "where", "admin socket", "panic", p, "stack", string(debug.Stack()))
+				}
+			}()
+			if err := answerAdmin(ctx, conn, srv); err != nil {
+				log.Warn("admin socket", "err", err)
+			}
+		})
+	}
+}
+
+func answerAdmin(ctx context.Context, conn net.Conn, srv *server.Server) error {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	c := &adminConn{enc: json.NewEncoder(conn), dec: json.NewDecoder(conn)}
+	var m adminMessage
+	err := conn.SetReadDeadline(time.Now().Add(adminHelloTimeout))
+	if err == nil {
+		err = c.dec.Decode(&m)
+	}
+	if err := errors.Join(err, conn.SetReadDeadline(time.Time{})); err != nil {
+		return err
+	}
+	a := &app{
+		Stdin: noInput{}, Stdout: adminWriter{c, false}, Stderr: adminWriter{c, true},
+		Getenv: func(string) string { return "" }, ReadFile: c.readFile,
+		remote: &remote{srv, server.Local},
+	}
+	// With no arguments at all, cobra would take those of this process.
+	exit := a.run(ctx, append([]string{}, m.Args...))
+	return c.send(adminMessage{Exit: &exit})
+}
+
+// adminConn is the server's end of the admin socket.
+type adminConn struct {
+	mu  sync.Mutex // guards enc
+	enc *json.Encoder
+	dec *json.Decoder // owned by the goroutine that runs the verb
+}
+
+func (c *adminConn) send(m adminMessage) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.enc.Encode(m)
+}
+
+func (c *adminConn) readFile(path string) ([]byte, error) {
+	if err := c.send(adminMessage{Read: path}); err != nil {
+		return nil, err
+	}
+	var m adminMessage
+	if err := c.dec.Decode(&m); err != nil {
+		return nil, err
+	}
+	if m.Error != "" {
+		return nil, errors.New(m.Error)
+	}
+	return m.File, nil
+}
+
+type adminWriter struct {
+	c   *adminConn
+	err bool
+}
+
+func (w adminWriter) Write(p []byte) (int, error) {
+	m := adminMessage{Out: p}
+	if w.err {
+		m = adminMessage{Err: p}
+	}
+	return len(p), w.c.send(m)
+}
+
+type noInput struct{}
+
+func (noInput) Read([]byte) (int, error) { return 0, io.EOF }
+
+// overSSH returns what runs the verbs of users who come over SSH.
+func overSSH(srv func() *server.Server) func(context.Context, auth.Identity, []string, io.Reader, io.Writer, io.Writer) int {
+	return func(ctx context.Context, who auth.Identity, args []string, in io.Reader, out, errw io.Writer) int {
+		a := &app{
+			Stdin: in, Stdout: out, Stderr: errw, Getenv: func(string) string { return "" },
+			ReadFile: func(path string) ([]byte, error) {
+				if path != "-" {
+					return nil, errors.New("over SSH a file is given as - and read from standard input")
+				}
+				return io.ReadAll(io.LimitReader(in, 64<<10))
+			},
+			remote: &remote{srv(), who},
+		}
+		return a.run(ctx, args)
+	}
+}

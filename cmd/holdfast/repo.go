@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/auth"
+	"holdfast/server"
+	"holdfast/storage"
+)
+
+func repoCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "repo", Short: "Create, list, rename, delete and undelete repositories, and grant rights on them"}
+	cmd.AddCommand(repoCreate(a), repoList(a), repoShow(a),
+		a.verb("rename NAME NEWNAME", "Give a repository another name", []string{"NAME", "NEWNAME"},
+			func(ctx context.Context, srv *server.Server, who auth.Identity, args []string) (string, error) {
+				return "renamed " + args[0] + " to " + args[1], srv.RenameRepo(ctx, who, args[0], args[1], a.Stderr)
+			}),
+		a.verb("delete NAME", "Take a repository out of sight; its data stays, undelete brings it back", []string{"NAME"},
+			func(ctx context.Context, srv *server.Server, who auth.Identity, args []string) (string, error) {
+				return "deleted " + args[0] + "; `repo undelete " + args[0] + "` brings it back",
+					srv.DeleteRepo(ctx, who, args[0], a.Stderr)
+			}),
+		a.verb("undelete NAME", "Bring back a deleted repository as it was", []string{"NAME"},
+			func(ctx context.Context, srv *server.Server, who auth.Identity, args []string) (string, error) {
+				return "undeleted " + args[0], srv.UndeleteRepo(ctx, who, args[0], a.Stderr)
+			}),
+		a.verb("grant NAME WHO read|write|admin|none", "Give a user, an @group or * (all users) rights on a repository",
+			[]string{"NAME", "WHO", "read|write|admin|none"},
+			func(ctx context.Context, srv *server.Server, who auth.Identity, args []string) (string, error) {
+				return fmt.Sprintf("%s has %s on %s", args[1], args[2], args[0]),
+					srv.Grant(ctx, who, args[0], args[1], args[2], a.Stderr)
+			}),
+	)
+	return cmd
+}
+
+// verb is a command that takes arguments only, runs on the host and says what it did.
+func (a *app) verb(use, short string, names []string,
+	verb func(context.Context, *server.Server, auth.Identity, []string) (string, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Args: exactArgs(names...),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
+				what, err := verb(ctx, srv, who, args)
+				return a.done(what, err)
+			})
+		},
+	}
+}
+
+func repoCreate(a *app) *cobra.Command {
+	var svn, public bool
+	cmd := &cobra.Command{
+		Use: "create NAME", Short: "Create an empty repository", Args: exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
+				scm := storage.Git
+				if svn {
+					scm = storage.Svn
+				}
+				if err := srv.CreateRepo(ctx, who, args[0], scm, public, a.Stderr); err != nil {
+					return err
+				}
+				info, err := srv.Repo(who, args[0])
+				if err != nil {
+					return err
+				}
+				return a.printRepo(info)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&svn, "svn", false, "a Subversion repository")
+	cmd.Flags().BoolVar(&public, "public", false, "let anybody read it, without logging in")
+	return cmd
+}
+
+func repoList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the repositories that you may read",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
+				repos, err := srv.Repos(who)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(repos)
+				}
+				w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(w, "NAME\tKIND\tACCESS\tLAST ENTRY")
+				for _, r := range repos {
+					fmt.Fprintf(w, "%s\t%s\t%s\t#%d\n", r.Name, r.Kind, access(r), r.Last)
+				}
+				return w.Flush()
+			})
+		},
+	}
+}
+
+func access(r server.RepoInfo) string {
+	if r.Public {
+		return "public"
+	}
+	return "private"
+}
+
+func repoShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show one repository", Args: exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
+				info, err := srv.Repo(who, args[0])
+				if err != nil {
+					return err
+				}
+				return a.printRepo(info)
+			})
+		},
+	}
+}
+
+func (a *app) printRepo(r server.RepoInfo) error {
+	if a.json {
+		return a.printJSON(r)
+	}
+	a.printf("%s: %s repository, %s, HEAD %s, last entry #%d\n", r.Name, r.Kind, access(r), r.Head, r.Last)
+	a.printf("  id %s\n", r.ID)
+	for _, who := range slices.Sorted(maps.Keys(r.Grants)) {
+		a.printf("  %s: %s\n", who, r.Grants[who])
+	}
+	for _, url := range []string{r.SSH, r.HTTP} {
+		if url != "" {
+			a.printf("  %s\n", url)
+		}
+	}
+	return nil
+}
