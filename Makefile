@@ -1,0 +1,66 @@
+# What .ci/run and people call. "make test" is the README's test command; the rest is slower or needs more tools.
+
+GO ?= go
+FUZZTIME ?= 10000x
+BENCH ?= .
+KILLS ?= 25
+ACKS ?= 3
+VERSITYGW_VERSION = v1.8.0
+VERSITYGW ?= $(shell command -v versitygw || echo $$($(GO) env GOPATH)/bin/versitygw)
+
+.PHONY: all build test check race slow contract demo crash big fuzz-short bench vuln
+
+all: check test
+
+build:
+	$(GO) build -o holdfast ./cmd/holdfast
+
+test:
+	$(GO) test ./...
+
+# Formatting, vet and staticcheck: zero findings.
+check:
+	@files=$$(git ls-files '*.go' | xargs gofmt -l); test -z "$$files" || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
+	$(GO) vet -tags slow ./...
+	$(GO) tool staticcheck -tags slow ./...
+
+race:
+	$(GO) test -race -count=1 ./...
+
+slow: race contract crash fuzz-short demo
+
+# The contract of every bucket, against a real S3 server of somebody else's.
+contract: $(VERSITYGW)
+	VERSITYGW=$(VERSITYGW) $(GO) test -count=1 ./replication/s3/...
+
+$(VERSITYGW):
+	$(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+
+# The Code Spaces attack, replayed with a real git and real processes.
+demo:
+	$(GO) run ./cmd/holdfast demo
+
+# Kill a real server under concurrent pushes, again and again; and the slow rounds of the seeded models.
+crash:
+	$(GO) test -tags slow -count=1 -run 'Crash|Fault|Model' ./storage/... ./replication/... ./server/...
+	$(GO) test -tags slow -count=1 -timeout 60m -run TestKill ./cmd/holdfast -kills $(KILLS) -v
+
+# A real repository pushed, cloned every way, and restored from every set of mirrors that suffices: make big BIG=git.git
+big:
+	$(GO) test -tags slow -count=1 -timeout 120m -run TestBig ./cmd/holdfast -big $(abspath $(BIG)) -acks $(ACKS) -v
+
+# Every fuzz target, briefly. Counted, not timed: on a loaded machine a run that ends by the clock can fail with "context deadline
+# exceeded" and nothing found. Minimizing is bounded: it would eat the whole time otherwise.
+fuzz-short:
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "fuzz $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
+		done; \
+	done
+
+bench:
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+vuln:
+	$(GO) tool govulncheck ./...
