@@ -76,6 +76,20 @@ func (w *Writer) WriteObject(t object.Type, data []byte) error {
 	return w.endDeflate()
 }
 
+// WriteDelta writes an object as a delta, as DeltaIndex.Delta makes it, on base.
+func (w *Writer) WriteDelta(base Base, delta []byte) error {
+	err := w.begin()
+	if err != nil {
+		return err
+	}
+	h := EntryHeader{Kind: kindRefDelta, Size: int64(len(delta))}
+	if w.header, w.err = entryHeaderFor(w.header[:0], h, base, w.off); w.err != nil {
+		return w.err
+	}
+	w.beginDeflate().Write(delta)
+	return w.endDeflate()
+}
+
 // WriteStream writes an object whole, whose content r yields: exactly size bytes.
 func (w *Writer) WriteStream(t object.Type, size int64, r io.Reader) error {
 	z, err := w.deflate(t, size)
@@ -98,13 +112,18 @@ func (w *Writer) deflate(t object.Type, size int64) (*zlib.Writer, error) {
 		return nil, err
 	}
 	w.header = appendEntryHeader(w.header[:0], byte(t), size)
+	return w.beginDeflate(), w.err
+}
+
+// beginDeflate writes the header that was made, and returns what deflates the data behind it.
+func (w *Writer) beginDeflate() *zlib.Writer {
 	w.raw().Write(w.header)
 	if w.z == nil {
 		w.z = zlib.NewWriter(w.raw())
 	} else {
 		w.z.Reset(w.raw())
 	}
-	return w.z, w.err
+	return w.z
 }
 
 func (w *Writer) endDeflate() error {
