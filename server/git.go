@@ -122,7 +122,7 @@ func (f fetcher) Pack(ctx context.Context, w io.Writer, r gitproto.PackRequest, 
 		Shallow: r.Shallow, Unshallow: r.Unshallow, Boundary: r.Boundary, Filter: r.Filter,
 	}
 	_, err = f.repo.WritePack(ctx, w, sel, percent(progress))
-	return err
+	return f.s.forClient("fetch", string(f.repo.ID()), err)
 }
 
 // percent turns counts into the lines that git shows, one a whole percent. What it returns may be called by several
@@ -199,7 +199,7 @@ func (p pusher) Push(ctx context.Context, req *gitproto.Push) gitproto.Report {
 		in.create = mintRepo(p.name, storage.Git, in.updates)
 	}
 	out, err := p.s.push(ctx, p.who, in)
-	return report(req, out, err)
+	return report(req, out, p.s.forClient("push", p.name, err))
 }
 
 // report says in git's terms what became of a push.

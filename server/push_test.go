@@ -380,3 +380,22 @@ func TestTokensExpire(t *testing.T) {
 	late.Store(true)
 	w.fails("root", w.dir, nil, "ls-remote", url)
 }
+
+// TestHostFaults breaks the host's disk: the client learns whom to ask, and nothing of the host's paths.
+func TestHostFaults(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server.Config{})
+	dir := w.work("app")
+	if err := os.RemoveAll(filepath.Join(w.dir, "data", "quarantine")); err != nil {
+		t.Fatal(err)
+	}
+	w.ok("root", dir, "commit", "-q", "--allow-empty", "-m", "second")
+	out, err := w.git("root", dir, "push", "-q", w.url("app"), "main")
+	if err == nil || !strings.Contains(out, "its operator finds the reason in the log") || strings.Contains(out, w.dir) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if err := os.Mkdir(filepath.Join(w.dir, "data", "quarantine"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w.ok("root", dir, "push", "-q", w.url("app"), "main")
+}
