@@ -6,7 +6,7 @@ import (
 	"holdfast/storage/object"
 )
 
-// objectSet numbers object ids in the order of their arrival, compactly: about 30 bytes an object, for walks over
+// objectSet numbers object ids in the order of their arrival, compactly: about 35 bytes an object, for walks over
 // millions of them. The hash is seeded, so that nobody can choose ids that collide.
 type objectSet struct {
 	format object.Format
@@ -15,6 +15,7 @@ type objectSet struct {
 	table  []uint32 // open addressing; number+1, 0 for a free place; the length is a power of two
 	chunks [][]byte // the ids, setChunk to a chunk
 	flags  [][]uint8
+	paths  [][]uint32 // the lower half of a pack.PathHash, 0 if no path is known
 	n      uint32
 }
 
@@ -35,6 +36,8 @@ func (s *objectSet) raw(i uint32) []byte {
 func (s *objectSet) id(i uint32) object.ID { return object.NewID(s.format, s.raw(i)) }
 
 func (s *objectSet) flag(i uint32) *uint8 { return &s.flags[i/setChunk][i%setChunk] }
+
+func (s *objectSet) path(i uint32) *uint32 { return &s.paths[i/setChunk][i%setChunk] }
 
 // find returns the number of an id.
 func (s *objectSet) find(raw []byte) (uint32, bool) {
@@ -65,6 +68,7 @@ func (s *objectSet) add(raw []byte) (i uint32, isNew bool) {
 	if i%setChunk == 0 {
 		s.chunks = append(s.chunks, make([]byte, setChunk*s.size))
 		s.flags = append(s.flags, make([]uint8, setChunk))
+		s.paths = append(s.paths, make([]uint32, setChunk))
 	}
 	s.n++
 	copy(s.raw(i), raw)

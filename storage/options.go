@@ -17,6 +17,10 @@ type Options struct {
 	MaxUpdates int // ref updates in one transaction; default 100,000
 	MaxRefs    int // refs in one repository; default 1 million
 
+	// MaxDeltaBytes bounds the objects that WritePack makes deltas of, and their bases: it holds two of them in memory.
+	// Default 32 MiB.
+	MaxDeltaBytes int64
+
 	CacheBytes  int64 // delta bases kept in memory, for all readers together; default 32 MiB
 	OpenPacks   int   // pack files kept open; default 256
 	OpenIndexes int   // index.db files kept open; default 64
@@ -66,6 +70,7 @@ func (o Options) withDefaults() Options {
 	limit(&o.MaxDepth, 4095)
 	limit(&o.MaxUpdates, 100_000)
 	limit(&o.MaxRefs, 1_000_000)
+	limit(&o.MaxDeltaBytes, 32<<20)
 	limit(&o.CacheBytes, 32<<20)
 	limit(&o.OpenPacks, 256)
 	limit(&o.OpenIndexes, 64)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"holdfast/storage/object"
+	"holdfast/storage/pack"
 )
 
 // Selection says which objects WritePack sends: those that can be reached from Wants and not from Haves.
@@ -68,7 +69,8 @@ type walker struct {
 type treeAt struct {
 	object uint32
 	path   pathKey
-	depth  int64 // steps from the root tree
+	hash   pack.PathHash // of the path
+	depth  int64         // steps from the root tree
 }
 
 // commitNode is what the walk keeps of a commit. Numbers are those in walker.set.
@@ -223,6 +225,7 @@ func (w *walker) enqueue(i uint32) error {
 		return err
 	}
 	c := commitNode{object: i, tree: w.add(info.Tree), firstPar: uint32(len(w.parents)), date: info.Time, inQueue: true}
+	*w.set.path(c.tree) = uint32(pack.RootPath)
 	if _, ok := w.cut[w.set.id(i)]; !ok {
 		for _, p := range info.Parents {
 			w.parents = append(w.parents, w.add(p))
@@ -325,7 +328,7 @@ func (w *walker) excludeHaves(sel Selection) error {
 		var raw [32]byte
 		if i, ok := w.set.find(id.Append(raw[:0])); ok && w.isExcluded(i) {
 			if n, ok := w.byObject[i]; ok {
-				w.push(treeAt{object: w.commits[n].tree})
+				w.push(treeAt{object: w.commits[n].tree, hash: pack.RootPath})
 			}
 		}
 		if err := w.walkStack(excluded); err != nil {
@@ -349,7 +352,7 @@ func (w *walker) walkTrees(sel Selection) error {
 		}
 		for _, p := range w.parents[c.firstPar:c.lastPar] {
 			if border, ok := w.byObject[p]; ok && w.isExcluded(p) {
-				w.push(treeAt{object: w.commits[border].tree})
+				w.push(treeAt{object: w.commits[border].tree, hash: pack.RootPath})
 			}
 		}
 		if err := w.walkStack(excluded); err != nil {
@@ -360,7 +363,7 @@ func (w *walker) walkTrees(sel Selection) error {
 	commitTrees := !w.filter.Omits(object.Tree) || !w.filter.Omits(object.Blob)
 	for _, n := range w.found {
 		if c := w.commits[n]; commitTrees && !w.isExcluded(c.object) && !w.isExcluded(c.tree) {
-			w.push(treeAt{object: c.tree})
+			w.push(treeAt{object: c.tree, hash: pack.RootPath})
 			if err := w.walkStack(0); err != nil {
 				return err
 			}
@@ -431,8 +434,10 @@ func (w *walker) addEntry(t treeAt, entry object.TreeEntry, flag uint8) {
 	}
 	i := w.add(link.ID)
 	*w.set.flag(i) |= flag
+	hash := t.hash.Below(entry.Name)
+	*w.set.path(i) = uint32(hash)
 	if link.Type == object.Tree && (flag != 0 || !w.isExcluded(i)) {
-		w.push(treeAt{object: i, path: t.path.below(entry.Name), depth: t.depth + 1})
+		w.push(treeAt{object: i, path: t.path.below(entry.Name), hash: hash, depth: t.depth + 1})
 	}
 }
 

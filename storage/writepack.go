@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"holdfast/storage/object"
@@ -26,6 +27,7 @@ func (r *Repo) WritePack(ctx context.Context, w io.Writer, sel Selection,
 		return 0, r.fail("write pack", err)
 	}
 	pw := &packWriter{ctx: ctx, st: st, set: set, sel: sel, progress: progress}
+	pw.deltas.pw = pw
 	if err = pw.locateAll(); err == nil {
 		err = pw.writeAll(w)
 	}
@@ -46,12 +48,15 @@ type packWriter struct {
 	out     *pack.Writer
 	entries []outEntry // sorted by pack number and offset
 	had     []hadEntry // the same, of what the receiver has, for a thin pack
+	deltas  deltaMaker
 }
 
 // hadEntry is an object that the receiver has.
 type hadEntry struct {
 	at     int64 // see entryPlace
 	object uint32
+	size   uint32 // inflated; math.MaxUint32 stands for more
+	typ    object.Type
 }
 
 // outEntry is one object to write.
@@ -61,7 +66,11 @@ type outEntry struct {
 	to     int64  // where it begins in the new pack; 0 until it is written
 	object uint32 // number in set
 	crc    uint32
+	size   uint32 // inflated; math.MaxUint32 stands for more
 	depth  uint16 // of its chain of deltas in the new pack, as far as it is known
+	typ    object.Type
+	rooted bool // it is written, and all that its chain builds on is written or had: it can be a new delta's base
+	grown  bool // its chain holds a delta that no stored pack has
 }
 
 // offsetBits is enough for any pack: 16 TiB.
@@ -69,8 +78,11 @@ const offsetBits = 44
 
 func entryPlace(number uint32, offset int64) int64 { return int64(number)<<offsetBits | offset }
 
-func (e *outEntry) number() uint32 { return uint32(e.at >> offsetBits) }
-func (e *outEntry) offset() int64  { return e.at & (1<<offsetBits - 1) }
+func placeNumber(at int64) uint32 { return uint32(at >> offsetBits) }
+func placeOffset(at int64) int64  { return at & (1<<offsetBits - 1) }
+
+func (e *outEntry) number() uint32 { return placeNumber(e.at) }
+func (e *outEntry) offset() int64  { return placeOffset(e.at) }
 
 // locateAll finds where the objects of the set are stored.
 func (pw *packWriter) locateAll() error {
@@ -111,13 +123,14 @@ func (pw *packWriter) addEntry(i uint32, loc location) error {
 		return fmt.Errorf("pack %d, byte %d: %w for WritePack", loc.number, loc.offset, ErrTooLarge)
 	}
 	at := entryPlace(loc.number, loc.offset)
+	size := uint32(min(loc.size, math.MaxUint32))
 	if pw.sent(i) {
 		if !pw.sel.Filter.Passes(loc.typ, loc.size) && *pw.set.flag(i)&given == 0 {
 			return nil
 		}
-		pw.entries = append(pw.entries, outEntry{at: at, length: loc.length, object: i, crc: loc.crc})
+		pw.entries = append(pw.entries, outEntry{at: at, length: loc.length, object: i, crc: loc.crc, size: size, typ: loc.typ})
 	} else {
-		pw.had = append(pw.had, hadEntry{at: at, object: i})
+		pw.had = append(pw.had, hadEntry{at: at, object: i, size: size, typ: loc.typ})
 	}
 	return nil
 }
@@ -178,6 +191,7 @@ func (pw *packWriter) writeEntry(p *pack.Pack, i int) error {
 		return err
 	}
 	e.to = pw.out.Offset()
+	e.rooted = true
 	var base pack.Base
 	if header.IsDelta() {
 		var ok bool
@@ -185,8 +199,10 @@ func (pw *packWriter) writeEntry(p *pack.Pack, i int) error {
 			return err
 		}
 		if !ok {
-			return pw.writeWhole(e)
+			return pw.writeAnew(i)
 		}
+	} else if done, err := pw.writeThin(i); done || err != nil {
+		return err
 	}
 	rec := pack.Record{ID: pw.set.id(e.object), Offset: e.offset(), CRC: e.crc}
 	return pw.out.CopyEntry(p, rec, e.offset()+e.length, base)
@@ -223,10 +239,10 @@ func (pw *packWriter) findBase(e *outEntry, h pack.EntryHeader) (pack.Base, bool
 		}
 		return pack.Base{ID: pw.set.id(pw.had[i].object)}, true, nil
 	}
-	if b.number() != e.number() && b.depth >= maxHops {
+	if (b.number() != e.number() || b.grown) && b.depth >= maxHops {
 		return pack.Base{}, false, nil
 	}
-	e.depth = b.depth + 1
+	e.depth, e.rooted, e.grown = b.depth+1, b.rooted, b.grown
 	return pw.name(b), true, nil
 }
 
@@ -246,11 +262,33 @@ func (pw *packWriter) name(b *outEntry) pack.Base {
 	return pack.Base{ID: pw.set.id(b.object)}
 }
 
-// writeWhole writes an object undeltified.
-func (pw *packWriter) writeWhole(e *outEntry) error {
+// writeAnew writes an object whose stored delta cannot be used: as a new delta, or else whole.
+func (pw *packWriter) writeAnew(i int) error {
+	e := &pw.entries[i]
+	e.depth, e.rooted, e.grown = 0, true, false
 	typ, data, err := pw.st.readAt(location{number: e.number(), offset: e.offset()})
 	if err != nil {
 		return err
 	}
+	if done, err := pw.deltas.write(i, pw.deltas.candidates(i, false), data, len(data)/2); done || err != nil {
+		return err
+	}
 	return pw.out.WriteObject(typ, data)
+}
+
+// writeThin writes an object that is stored whole as a delta on one that the receiver has. It reports whether it did.
+func (pw *packWriter) writeThin(i int) (bool, error) {
+	e := &pw.entries[i]
+	if !pw.sel.ThinPack || e.length < minDelta {
+		return false, nil
+	}
+	found := pw.deltas.candidates(i, true)
+	if len(found) == 0 {
+		return false, nil
+	}
+	_, data, err := pw.st.readAt(location{number: e.number(), offset: e.offset()})
+	if err != nil {
+		return false, err
+	}
+	return pw.deltas.write(i, found, data, int(e.length))
 }
