@@ -34,7 +34,8 @@ func build(limits Limits, files map[string]*file, problems []*PolicyError) (*Pol
 		Policy: &Policy{
 			limits: limits, files: files,
 			users: map[string]*User{}, groups: map[string]*Group{}, repos: map[string]*Repo{}, create: map[string]bool{},
-			keys: map[string]credential{}, prints: map[string]credential{}, tokens: map[string]credential{},
+			keys: map[string]credential{}, prints: map[string]credential{}, pgp: map[string]credential{},
+			tokens:   map[string]credential{},
 			memberOf: map[string][]string{},
 		},
 		problems: problems,
@@ -156,6 +157,14 @@ func (b *builder) credentials(name string, u *User) {
 		}
 		c := credential{user: u.Name, name: k.Fingerprint, at: at}
 		b.keys[k.blob], b.prints[k.Fingerprint] = c, c
+	}
+	for _, k := range u.PGPKeys {
+		at := position{name, k.line}
+		if other, twice := b.pgp[k.Fingerprint]; twice {
+			b.problem(at, "the key %s is also in %s: it must belong to one user, once", k.Fingerprint, other.at)
+			continue
+		}
+		b.pgp[k.Fingerprint] = credential{user: u.Name, name: k.Fingerprint, at: at}
 	}
 	for _, t := range u.Tokens {
 		at := position{name, t.line}

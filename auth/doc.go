@@ -6,6 +6,8 @@
 //	settings.yaml        create: [alice, "@devs"]          who may create repositories, besides host admins
 //	users/NAME.yaml      admin: true                       a host admin may do everything
 //	                     keys: [ssh-ed25519 AAAA...]       lines as in ~/.ssh/id_ed25519.pub
+//	                     pgp_keys: [...]                   armored OpenPGP keys, each a block of text ("- |"): to sign
+//	                                                       pushes with; they let nobody in
 //	                     tokens:                           passwords for HTTP; only their hashes are kept
 //	                       - {name: laptop, sha256: ..., created: 2026-01-02T15:04:05Z, expires: 2027-01-02}
 //	groups/NAME.yaml     members: [alice, bob]
@@ -13,6 +15,7 @@
 //	                     kind: git                         or svn
 //	                     format: sha1                      or sha256
 //	                     public: true                      anybody may read, without logging in
+//	                     signed_push: required             or optional, or off: whether pushes carry a certificate
 //	                     grants: {alice: admin, "@devs": write, "*": read}
 //
 // A grant names a user, a group ("@devs") or everybody who is logged in ("*"), and gives read, write or admin; each
@@ -20,6 +23,8 @@
 // names begin with README or a dot are ignored. Everything else that is not listed above is an error: unknown files,
 // unknown or repeated keys, names that differ only in case, users that do not exist, YAML aliases. All problems are
 // reported together, each with its file and line.
+//
+// User.Verify checks a push certificate's signature against the user's own keys.
 //
 // Load reads a tree and returns a Policy, which never changes and is safe for concurrent use. Policy.Allow is the only
 // place that decides. Policy.Edit makes the files of a changed policy; comments in the files survive. Policy.CheckChange

@@ -108,6 +108,26 @@ func (e *Edit) RemoveKey(user, fingerprint string) error {
 	})
 }
 
+// AddPGPKey gives a user one more OpenPGP key. Of the key only Armor counts.
+func (e *Edit) AddPGPKey(user string, k PGPKey) error {
+	return e.editUser(user, func(doc node) error {
+		doc.list("pgp_keys").add(text(k.Armor))
+		return nil
+	})
+}
+
+// RemovePGPKey takes the OpenPGP key with the fingerprint (openpgp:...) from a user.
+func (e *Edit) RemovePGPKey(user, fingerprint string) error {
+	return e.editUser(user, func(doc node) error {
+		i := slices.IndexFunc(e.policy.users[user].PGPKeys, func(k PGPKey) bool { return k.Fingerprint == fingerprint })
+		if i < 0 {
+			return missing("key", fingerprint)
+		}
+		doc.get("pgp_keys").removeItem(i)
+		return nil
+	})
+}
+
 // AddToken gives a user one more token; see NewToken and HashToken.
 func (e *Edit) AddToken(user string, t Token) error {
 	return e.editUser(user, func(doc node) error {
@@ -141,6 +161,9 @@ func (e *Edit) CreateRepo(r Repo) error {
 	}
 	if r.Public {
 		doc.set("public", scalar("true"))
+	}
+	if r.Signed != "" && r.Signed != SignedOptional {
+		doc.set("signed_push", text(string(r.Signed)))
 	}
 	if len(r.Grants) > 0 {
 		grants := newMapping()

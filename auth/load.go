@@ -18,7 +18,7 @@ type Limits struct {
 	Files      int // 100,000
 	FileBytes  int // of one file; 256 KiB
 	TotalBytes int // of all files; 64 MiB
-	PerUser    int // keys, and tokens, of one user; 100 each
+	PerUser    int // keys, OpenPGP keys, and tokens, of one user; 100 each
 	Members    int // of one group, and who may create repositories; 10,000
 	Grants     int // of one repository; 1,000
 	Problems   int // reported by one Load; 50
@@ -259,18 +259,15 @@ func (r *reader) user(name, raw string, limits Limits) *User {
 	r.document(raw, map[string]field{
 		"admin": func(n *yaml.Node) { u.Admin = r.boolean(n) },
 		"keys": func(n *yaml.Node) {
-			r.list(n, limits.PerUser, func(item *yaml.Node) {
-				line, ok := r.text(item)
-				if !ok {
-					return
-				}
-				key, err := ParseKey(line)
-				if err != nil {
-					r.problem(item.Line, "%v", err)
-					return
-				}
-				key.line = item.Line
-				u.Keys = append(u.Keys, key)
+			readKeys(r, n, limits.PerUser, ParseKey, func(k Key, line int) {
+				k.line = line
+				u.Keys = append(u.Keys, k)
+			})
+		},
+		"pgp_keys": func(n *yaml.Node) {
+			readKeys(r, n, limits.PerUser, ParsePGPKey, func(k PGPKey, line int) {
+				k.line = line
+				u.PGPKeys = append(u.PGPKeys, k)
 			})
 		},
 		"tokens": func(n *yaml.Node) {
@@ -278,6 +275,22 @@ func (r *reader) user(name, raw string, limits Limits) *User {
 		},
 	})
 	return u
+}
+
+// readKeys reads a list of keys of one kind.
+func readKeys[K any](r *reader, n *yaml.Node, limit int, parse func(string) (K, error), add func(k K, line int)) {
+	r.list(n, limit, func(item *yaml.Node) {
+		value, ok := r.text(item)
+		if !ok {
+			return
+		}
+		key, err := parse(value)
+		if err != nil {
+			r.problem(item.Line, "%v", err)
+			return
+		}
+		add(key, item.Line)
+	})
 }
 
 // token appends the token that n describes.
@@ -304,7 +317,7 @@ func (r *reader) token(n *yaml.Node, tokens []Token) []Token {
 }
 
 func (r *reader) repo(name, raw string, limits Limits, lines map[string]int) *Repo {
-	repo := &Repo{Name: name, Format: "sha1", Grants: map[string]Op{}}
+	repo := &Repo{Name: name, Format: "sha1", Signed: SignedOptional, Grants: map[string]Op{}}
 	word := func(n *yaml.Node, to *string, allowed ...string) {
 		value, ok := r.text(n)
 		if ok && !slices.Contains(allowed, value) {
@@ -325,6 +338,9 @@ func (r *reader) repo(name, raw string, limits Limits, lines map[string]int) *Re
 		"kind":   func(n *yaml.Node) { word(n, &repo.SCM, "git", "svn") },
 		"format": func(n *yaml.Node) { word(n, &repo.Format, "sha1", "sha256") },
 		"public": func(n *yaml.Node) { repo.Public = r.boolean(n) },
+		"signed_push": func(n *yaml.Node) {
+			word(n, (*string)(&repo.Signed), string(SignedRequired), string(SignedOptional), string(SignedOff))
+		},
 		"grants": func(n *yaml.Node) {
 			if !isNull(n) {
 				r.pairs(n, limits.Grants, func(who, what *yaml.Node) { r.grant(repo, who, what, lines) })

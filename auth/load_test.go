@@ -20,7 +20,7 @@ func TestLoadProblems(t *testing.T) {
 		want  []string // beginnings of the problems, all of them
 	}{
 		{"unknown key", []string{"users/x.yaml", "admin: true\nadmn: true\n"},
-			[]string{`users/x.yaml:2: unknown key "admn"; known are: admin, keys, tokens`}},
+			[]string{`users/x.yaml:2: unknown key "admn"; known are: admin, keys, pgp_keys, tokens`}},
 		{"key twice", []string{"users/x.yaml", "admin: true\n\nadmin: false\n"},
 			[]string{`users/x.yaml:3: key "admin" is already set in line 1`}},
 		{"syntax", []string{"users/x.yaml", "keys: [\n"}, []string{"users/x.yaml:1: not valid YAML"}},
@@ -131,7 +131,7 @@ func TestLoadLimits(t *testing.T) {
 		{"keys", auth.Limits{PerUser: 2}, "users/x.yaml", "keys: [a, b, c]\n", "users/x.yaml:1: 3 items are more than 2"},
 		{"members", auth.Limits{Members: 2}, "groups/x.yaml", "members: [root, bob, carol]\n", "groups/x.yaml:1: 3 items are more than 2"},
 		{"grants", auth.Limits{Grants: 2}, "repos/x.yaml", repo("{root: read, bob: read, carol: read}"), "repos/x.yaml:3: 3 entries"},
-		{"problems", auth.Limits{Problems: 1}, "users/x.yaml", "a: 1\nb: 2\nc: 3\n", "users/x.yaml:1: unknown key \"a\"; known are: admin, keys, tokens\nand 2 more problems"},
+		{"problems", auth.Limits{Problems: 1}, "users/x.yaml", "a: 1\nb: 2\nc: 3\n", "users/x.yaml:1: unknown key \"a\"; known are: admin, keys, pgp_keys, tokens\nand 2 more problems"},
 		{"depth", auth.Limits{}, "repos/" + strings.Repeat("a/", 200) + "x.yaml", "", "no folder belongs here"},
 	} {
 		fsys := company(t)

@@ -60,10 +60,12 @@ func ParseGrant(word string) (Op, error) {
 
 // User is one user.
 type User struct {
-	Name   string
-	Admin  bool // a host admin
-	Keys   []Key
-	Tokens []Token
+	Name  string
+	Admin bool // a host admin
+	Keys  []Key
+	// PGPKeys are what the user may sign pushes with, besides Keys. They let nobody in.
+	PGPKeys []PGPKey
+	Tokens  []Token
 }
 
 // Group is a named set of users.
@@ -79,8 +81,19 @@ type Repo struct {
 	SCM    string // git or svn
 	Format string // sha1 or sha256
 	Public bool
+	Signed SignedPush
 	Grants map[string]Op // by user, "@group" or "*"; not to be changed
 }
+
+// SignedPush says what a repository makes of push certificates. A certificate that is accepted must be good in any case.
+type SignedPush string
+
+// The values of SignedPush. Load sets one of them.
+const (
+	SignedOptional SignedPush = "optional" // who wants to sign may
+	SignedRequired SignedPush = "required" // a push without a certificate is refused
+	SignedOff      SignedPush = "off"      // certificates are not offered
+)
 
 // Policy is a policy without errors. It never changes, and is safe for concurrent use. The zero Policy knows no user
 // and no repository, and allows nothing.
@@ -95,6 +108,7 @@ type Policy struct {
 
 	keys     map[string]credential // by wire encoding
 	prints   map[string]credential // by fingerprint
+	pgp      map[string]credential // OpenPGP keys, by fingerprint: they are nobody's way in
 	tokens   map[string]credential // by hash
 	memberOf map[string][]string   // user to "@group"s
 }

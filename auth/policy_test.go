@@ -265,7 +265,7 @@ func TestQueries(t *testing.T) {
 		t.Error(diff)
 	}
 	repo, ok := p.Repo("team/app")
-	wantRepo := auth.Repo{Name: "team/app", ID: id(2), SCM: "git", Format: "sha256",
+	wantRepo := auth.Repo{Name: "team/app", ID: id(2), SCM: "git", Format: "sha256", Signed: auth.SignedOptional,
 		Grants: map[string]auth.Op{"@devs": auth.Read, "@ops": auth.Write}}
 	if diff := cmp.Diff(wantRepo, repo); !ok || diff != "" {
 		t.Error(ok, diff)
