@@ -103,8 +103,11 @@ func (u *uploadPack) advertiseV0() error {
 // advertiseReceive sends the advertisement of receive-pack, which has neither HEAD nor peeled tags.
 func (c *conn) advertiseReceive(refs iter.Seq2[Ref, error]) error {
 	c.preamble()
-	a := &advertisement{w: c.w, format: c.format, caps: "report-status report-status-v2 delete-refs side-band-64k quiet" +
-		" atomic ofs-delta push-options object-format=" + c.format.String() + " agent=" + c.o.Agent}
+	caps := "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options"
+	if c.o.CertNonce != "" {
+		caps += " push-cert=" + c.o.CertNonce
+	}
+	a := &advertisement{w: c.w, format: c.format, caps: caps + " object-format=" + c.format.String() + " agent=" + c.o.Agent}
 	for ref, err := range refs {
 		if err != nil {
 			return err

@@ -33,6 +33,12 @@ func newConn(ctx context.Context, op string, in io.Reader, out io.Writer, f obje
 // next reads a packet line and strips its line feed. The end of the stream is io.EOF before the first line of a
 // request and ErrHungUp within one.
 func (c *conn) next() (Kind, []byte, error) {
+	kind, line, err := c.nextRaw()
+	return kind, chomp(line), err
+}
+
+// nextRaw is next without stripping.
+func (c *conn) nextRaw() (Kind, []byte, error) {
 	if err := context.Cause(c.ctx); err != nil {
 		return 0, nil, err
 	}
@@ -55,7 +61,7 @@ func (c *conn) next() (Kind, []byte, error) {
 	if c.budget < 0 {
 		return 0, nil, overLimit("the request has more than %d bytes", c.o.MaxRequestBytes)
 	}
-	return kind, chomp(line), nil
+	return kind, line, nil
 }
 
 // lines calls fn with every data packet up to the flush packet, whose absence is an error.
@@ -79,10 +85,12 @@ func (c *conn) lines(fn func(line string) error) error {
 }
 
 // id parses an object id of the repository's format.
-func (c *conn) id(hex string) (object.ID, error) {
+func (c *conn) id(hex string) (object.ID, error) { return parseID(hex, c.format) }
+
+func parseID(hex string, f object.Format) (object.ID, error) {
 	id, err := object.ParseID(hex)
-	if err != nil || len(hex) != 2*c.format.Size() {
-		return object.ID{}, violation("expected a %s object id, got %.100q", c.format, hex)
+	if err != nil || len(hex) != 2*f.Size() {
+		return object.ID{}, violation("expected a %s object id, got %.100q", f, hex)
 	}
 	return id, nil
 }

@@ -35,8 +35,8 @@
 //
 // # Not offered
 //
-// Push certificates and signed pushes, sideband-all, packfile-uris and bundle-uri are not advertised, and
-// refused when a client asks all the same; so are shallow and partial clones if the Fetcher is no PartialFetcher.
+// Sideband-all, packfile-uris and bundle-uri are not advertised, and refused when a client asks all the same; so are
+// shallow and partial clones if the Fetcher is no PartialFetcher, and signed pushes without Options.CertNonce.
 //
 // Sources: git's gitprotocol-common, gitprotocol-pack, gitprotocol-capabilities, gitprotocol-v2 and gitprotocol-http
 // documents; the wording of a few errors and the order of acknowledgements follow git's upload-pack.c, receive-pack.c,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 var small = gitproto.Options{
 	Stateless: true, MaxRequestBytes: 4000, MaxWants: 5, MaxHaves: 20, MaxCommon: 3, MaxPrefixes: 3, MaxObjectInfos: 3,
 	MaxCapabilities: 5, MaxCommands: 5, MaxRefName: 50, MaxPushOptions: 3, MaxPushOptionBytes: 20, DrainBytes: 8000,
+	CertNonce: "1-2", MaxCertBytes: 400,
 }
 
 func FuzzReader(f *testing.F) {
@@ -104,6 +106,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte(pushRequest(" quiet object-format=sha1 agent=x", "refs/heads/a", "refs/heads/a")))
 	f.Add([]byte(pkt("shallow "+testID(1).String()) + pushRequest("side-band-64k", "refs/heads/a")))
 	f.Add([]byte(pkt("push-cert\x00 report-status", "certificate version 0.1", "push-cert-end", "0000")))
+	f.Add([]byte(signedRequest("report-status", certificate(nil, "refs/heads/a")) + "PACK"))
 	f.Fuzz(func(t *testing.T, request []byte) {
 		pushed := false
 		repo := fakePusher{&fake{push: func(p *gitproto.Push) gitproto.Report {
@@ -134,6 +137,9 @@ func checkPush(t *testing.T, p *gitproto.Push) {
 	}
 	if len(p.Commands) == 0 || len(p.Commands) > small.MaxCommands || len(p.Options) > small.MaxPushOptions {
 		t.Errorf("push %+v", p)
+	}
+	if p.Cert != nil && (len(p.Cert.Raw) > small.MaxCertBytes || !slices.Equal(p.Cert.Commands, p.Commands)) {
+		t.Errorf("certificate %+v", p.Cert)
 	}
 	for _, option := range p.Options {
 		if len(option) > small.MaxPushOptionBytes {

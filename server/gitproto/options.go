@@ -23,6 +23,10 @@ type Options struct {
 	// KeepAlive is the longest silence while the server works; default 5 s, negative for no end of it. It has an
 	// effect only once a client with side bands waits.
 	KeepAlive time.Duration
+	// CertNonce is what a client that signs its push is asked to put into the certificate: letters, digits and -./+=_,
+	// at most 255. Signed pushes are offered and taken only if it is set. A certificate that comes in a request of its
+	// own (Stateless) has the nonce of the advertisement before: whether it counts is for the Pusher to say.
+	CertNonce string
 
 	MaxRequestBytes    int64 // packet lines of one request, together; default 64 MiB
 	MaxWants           int   // want lines of a fetch; default 262144
@@ -37,6 +41,7 @@ type Options struct {
 	MaxRefName         int   // bytes of a ref's name; default 1024
 	MaxPushOptions     int   // push options in one push; default 128
 	MaxPushOptionBytes int   // bytes of one push option; default 4096
+	MaxCertBytes       int   // bytes of a push certificate; default 4 MiB, which is about 30,000 ref updates
 
 	// DrainBytes bounds what is read and thrown away of a refused request, so that the client comes to reading the
 	// reason. Default 16 MiB over a stream, where git finds the reason even after its write has failed, and 1 GiB if
@@ -68,6 +73,7 @@ func (o Options) withDefaults() Options {
 	o.MaxRefName = cmp.Or(o.MaxRefName, 1<<10)
 	o.MaxPushOptions = cmp.Or(o.MaxPushOptions, 1<<7)
 	o.MaxPushOptionBytes = cmp.Or(o.MaxPushOptionBytes, 1<<12)
+	o.MaxCertBytes = cmp.Or(o.MaxCertBytes, 4<<20)
 	o.DrainIdle = cmp.Or(o.DrainIdle, 2*time.Second)
 	if o.DrainBytes == 0 {
 		o.DrainBytes = streamDrainBytes

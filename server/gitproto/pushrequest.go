@@ -3,6 +3,7 @@ package gitproto
 import (
 	"cmp"
 	"io"
+	"slices"
 	"strings"
 
 	"holdfast/storage/object"
@@ -12,8 +13,13 @@ import (
 type pushRequest struct {
 	caps     capabilities
 	commands []Command
+	seen     map[string]struct{} // their refs
 	options  []string
 	shallow  []object.ID
+	cert     *Certificate // nil if the push is not signed
+
+	inCert    bool   // the certificate has begun, and not ended
+	certBytes []byte // of it, so far
 }
 
 // hasPack reports whether a pack follows: not if all commands delete.
@@ -34,27 +40,41 @@ func (r *pushRequest) reports() bool {
 // readPush reads the commands and push options. It reads on after an error, and returns the first, since how to tell
 // the client is among the capabilities and those may be yet to come.
 func (c *receivePack) readPush() (*pushRequest, error) {
-	req := &pushRequest{}
-	seen := map[string]struct{}{}
+	req := &pushRequest{seen: map[string]struct{}{}}
 	var refused error
 	for {
-		kind, line, err := c.next()
+		kind, line, err := c.nextRaw()
 		switch {
 		case err == io.EOF:
 			return req, refused
 		case err != nil:
 			return req, err
 		case kind == Flush:
-			return req, cmp.Or(refused, c.readOptions(req))
+			return req, cmp.Or(refused, c.readOptions(req), req.checkCertificate())
 		case kind != Data:
 			return req, violation("unexpected %s among the commands", kind)
 		}
-		refused = cmp.Or(refused, c.commandLine(req, seen, string(line)))
+		if req.inCert {
+			refused = cmp.Or(refused, c.certificateLine(req, line))
+		} else {
+			refused = cmp.Or(refused, c.commandLine(req, string(chomp(line))))
+		}
 	}
 }
 
+// checkCertificate compares the push options that were signed with those that were sent beside.
+func (r *pushRequest) checkCertificate() error {
+	switch {
+	case r.inCert:
+		return violation("the push certificate has no end")
+	case r.cert != nil && !slices.Equal(r.cert.Options, r.options):
+		return violation("inconsistent push options: those in the push certificate are not those of the push")
+	}
+	return nil
+}
+
 // commandLine parses "old new name", on the first line with the capabilities behind a NUL.
-func (c *receivePack) commandLine(req *pushRequest, seen map[string]struct{}, line string) error {
+func (c *receivePack) commandLine(req *pushRequest, line string) error {
 	line, list, hasCaps := strings.Cut(line, "\x00")
 	if hasCaps && req.caps == nil {
 		req.caps = parseCapabilities(list)
@@ -63,19 +83,43 @@ func (c *receivePack) commandLine(req *pushRequest, seen map[string]struct{}, li
 		return c.shallowLine(req, hex)
 	}
 	if line == "push-cert" {
-		return violation("signed pushes were not offered")
+		return c.beginCertificate(req)
 	}
-	if len(req.commands) == c.o.MaxCommands {
-		return overLimit("more than %d ref updates in one push: push in parts", c.o.MaxCommands)
+	if req.certBytes != nil {
+		return violation("commands beside a push certificate")
 	}
-	cmd, err := c.parseCommand(line)
+	cmd, err := parseCommand(line, c.format)
 	if err != nil {
 		return err
 	}
-	if _, twice := seen[cmd.Ref]; twice {
+	return c.addCommand(req, cmd)
+}
+
+// beginCertificate has the lines that follow taken for a certificate, even if there must be none.
+func (c *receivePack) beginCertificate(req *pushRequest) error {
+	again := req.certBytes != nil
+	req.inCert, req.certBytes = true, []byte{}
+	switch {
+	case c.o.CertNonce == "":
+		return violation("signed pushes were not offered")
+	case again || len(req.commands) > 0:
+		return violation("a push certificate must be the only one, and without commands beside it")
+	}
+	return nil
+}
+
+// addCommand takes up an update, if it is one more within the limits.
+func (c *receivePack) addCommand(req *pushRequest, cmd Command) error {
+	if len(req.commands) == c.o.MaxCommands {
+		return overLimit("more than %d ref updates in one push: push in parts", c.o.MaxCommands)
+	}
+	if len(cmd.Ref) > c.o.MaxRefName {
+		return overLimit("ref name of %d bytes, more than %d: %.60q...", len(cmd.Ref), c.o.MaxRefName, cmd.Ref)
+	}
+	if _, twice := req.seen[cmd.Ref]; twice {
 		return violation("multiple updates for ref '%s' not allowed", cmd.Ref)
 	}
-	seen[cmd.Ref] = struct{}{}
+	req.seen[cmd.Ref] = struct{}{}
 	req.commands = append(req.commands, cmd)
 	if len(req.commands) > 1 {
 		return nil
@@ -106,7 +150,8 @@ func (c *receivePack) checkFormat(caps capabilities) error {
 	return nil
 }
 
-func (c *receivePack) parseCommand(line string) (Command, error) {
+// parseCommand parses "old new name".
+func parseCommand(line string, f object.Format) (Command, error) {
 	var cmd Command
 	old, rest, _ := strings.Cut(line, " ")
 	next, name, ok := strings.Cut(rest, " ")
@@ -114,14 +159,11 @@ func (c *receivePack) parseCommand(line string) (Command, error) {
 		return cmd, violation("expected old/new/ref, got %.200q", line)
 	}
 	var err error
-	if cmd.Old, err = c.id(old); err != nil {
+	if cmd.Old, err = parseID(old, f); err != nil {
 		return cmd, err
 	}
-	if cmd.New, err = c.id(next); err != nil {
+	if cmd.New, err = parseID(next, f); err != nil {
 		return cmd, err
-	}
-	if len(name) > c.o.MaxRefName {
-		return cmd, overLimit("ref name of %d bytes, more than %d: %.60q...", len(name), c.o.MaxRefName, name)
 	}
 	if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return cmd, violation("ref name %.200q has spaces or control characters", name)

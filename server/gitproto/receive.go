@@ -32,6 +32,9 @@ type Push struct {
 	Quiet bool
 	// Options are the push options, in order.
 	Options []string
+	// Cert is the certificate of a signed push, nil of another one. Its updates and options are those above; nothing
+	// else in it has been verified.
+	Cert *Certificate
 	// Shallow are the commits that the client has without their parents: what the pack leads to may lie beyond.
 	Shallow []object.ID
 	// Pack is the stream that holds the pack, nil if all commands delete. The pack ends where its trailer does: the
@@ -166,6 +169,7 @@ func (c *receivePack) push() *Push {
 		Atomic:   c.req.caps.has("atomic"),
 		Quiet:    c.req.caps.has("quiet"),
 		Options:  c.req.options,
+		Cert:     c.req.cert,
 		Shallow:  c.req.shallow,
 		Progress: progressWriter{c.m},
 		received: c.received,
