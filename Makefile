@@ -8,7 +8,7 @@ ACKS ?= 3
 VERSITYGW_VERSION = v1.8.0
 VERSITYGW ?= $(shell command -v versitygw || echo $$($(GO) env GOPATH)/bin/versitygw)
 
-.PHONY: all build test check race slow contract demo crash big fuzz-short bench vuln
+.PHONY: all build test check race slow contract demo crash big fuzz-short bench bench-table scale vuln
 
 all: check test
 
@@ -21,8 +21,8 @@ test:
 # Formatting, vet and staticcheck: zero findings.
 check:
 	@files=$$(git ls-files '*.go' | xargs gofmt -l); test -z "$$files" || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
-	$(GO) vet -tags slow ./...
-	$(GO) tool staticcheck -tags slow ./...
+	$(GO) vet -tags slow,bench ./...
+	$(GO) tool staticcheck -tags slow,bench ./...
 
 race:
 	$(GO) test -race -count=1 ./...
@@ -61,6 +61,17 @@ fuzz-short:
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+# A table of figures beside git's and soft-serve's: make bench-table BIG=git.git MID=mid.git [ROWS="push receive"] [WORK=DIR]
+bench-table:
+	$(GO) build -o build/bin/holdfast ./cmd/holdfast
+	$(GO) build -tags bench -o build/bin/holdfast-bench ./cmd/holdfast-bench
+	build/bin/holdfast-bench -big "$(BIG)" -mid "$(MID)" -rows "$(ROWS)" -work "$(WORK)"
+
+# What must stay bounded where there is a lot: 100,000 refs, 10,000 pushes, 1,000,000 objects, a file of 2 GB.
+scale:
+	$(GO) build -o build/bin/holdfast ./cmd/holdfast
+	$(GO) test -tags slow,bench -count=1 -timeout 120m -run TestScale ./cmd/holdfast-bench -v
 
 vuln:
 	$(GO) tool govulncheck ./...

@@ -1,0 +1,105 @@
+//go:build bench
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// figure is one number of a row, beside the peer's and the aim.
+type figure struct {
+	Row  string  `json:"row"`
+	What string  `json:"what"` // with its unit
+	Ours float64 `json:"ours"`
+	// Peer is the same of the program that PeerName names. It is nil if there is none, or if it is not here.
+	Peer     *float64 `json:"peer,omitempty"`
+	PeerName string   `json:"peer_name,omitempty"`
+	Aim      string   `json:"aim,omitempty"`
+	Met      *bool    `json:"met,omitempty"` // nil where there is no aim, or no peer to compare with
+}
+
+// of is a figure without an aim.
+func of(what string, ours float64) figure { return figure{What: what, Ours: ours} }
+
+// beside adds a peer's figure; there is none of a peer that is not here.
+func (f figure) beside(name string, peer float64, here bool) figure {
+	if f.PeerName = name; here {
+		f.Peer = &peer
+	}
+	return f
+}
+
+// atMost sets an aim that stands by itself.
+func (f figure) atMost(limit float64) figure {
+	met := f.Ours <= limit
+	f.Aim, f.Met = "≤ "+number(limit), &met
+	return f
+}
+
+// atLeast sets an aim that stands by itself.
+func (f figure) atLeast(limit float64) figure {
+	met := f.Ours >= limit
+	f.Aim, f.Met = "≥ "+number(limit), &met
+	return f
+}
+
+// atMostOf sets an aim that is a share of the peer's figure.
+func (f figure) atMostOf(share float64) figure {
+	f.Aim = fmt.Sprintf("≤ %s × %s", number(share), f.PeerName)
+	if f.Peer != nil {
+		met := f.Ours <= share**f.Peer
+		f.Met = &met
+	}
+	return f
+}
+
+// number writes a figure with three digits.
+func number(x float64) string {
+	switch {
+	case x >= 100 || x == float64(int64(x)):
+		return fmt.Sprintf("%.0f", x)
+	case x >= 10:
+		return fmt.Sprintf("%.1f", x)
+	case x >= 1:
+		return fmt.Sprintf("%.2f", x)
+	}
+	return fmt.Sprintf("%.3g", x)
+}
+
+func printTable(w io.Writer, all []figure) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "row\twhat\tholdfast\tpeer\tratio\taim\tmet")
+	for _, f := range all {
+		peer, ratio, met := "", "", ""
+		if f.PeerName != "" {
+			peer, ratio = f.PeerName+" not here", ""
+		}
+		if f.Peer != nil {
+			peer, ratio = f.PeerName+" "+number(*f.Peer), number(f.Ours / *f.Peer)
+		}
+		switch {
+		case f.Met == nil && f.Aim != "":
+			met = "?"
+		case f.Met != nil && *f.Met:
+			met = "yes"
+		case f.Met != nil:
+			met = "NO"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Row, f.What, number(f.Ours), peer, ratio, f.Aim, met)
+	}
+	return t.Flush()
+}
+
+func printJSON(w io.Writer, all []figure) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	for _, f := range all {
+		if err := e.Encode(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
