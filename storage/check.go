@@ -263,6 +263,9 @@ func (c *checker) checkRepo(id RepoID) error {
 	if err := c.checkPacks(st); err != nil {
 		return err
 	}
+	if err := c.checkBase(st); err != nil {
+		return err
+	}
 	return c.checkRefs(st)
 }
 

@@ -170,6 +170,8 @@ func (f *deepener) step(level []uint32) (next []uint32, err error) {
 // revisions walks as for a pack. On the border are the commits with a parent that is left out.
 func (f *deepener) revisions(d Deepening) error {
 	w := newWalker(f.ctx, f.st)
+	w.graph = f.st.useBase()
+	defer f.st.dropBase(w.graph)
 	w.since = d.Since
 	sel := Selection{Wants: d.Wants}
 	for _, id := range d.Not {

@@ -4,6 +4,7 @@
 //
 //	DATA/host.db                  bbolt: refs, journal, repositories, packs, secrets, facts (hostdb.go)
 //	DATA/repos/ab/<id>/packs/     packfiles, named by PackID; new ones that are not small with an index file beside them
+//	                              and the base pack with a graph file (basepack.go)
 //	DATA/repos/ab/<id>/index.db   bbolt: where objects are (indexdb.go); can be made again from the packs
 //	DATA/quarantine/              packs of pushes that are not accepted yet; emptied by Open
 //
@@ -30,6 +31,13 @@
 // it is small, from the moment of the commit; the filler moves them into the repository's index.db behind the push.
 // Pack numbers are local to a repository and grow with the commits. An object may lie in several packs: the lowest number
 // counts, everywhere, and bases that were added to thin packs do not count at all. WritePack relies on it.
+//
+// # Clones
+//
+// The largest pack that is closed under links becomes the base pack: it gets a graph file, made behind the push, which tells
+// what commits lead to without opening any (package graph). A fetch walks the commits outside of the base pack and compares
+// their trees with those of their parents; from where it enters the base pack, the graph answers, and ranges of the
+// pack are copied.
 //
 // # Locks
 //

@@ -10,7 +10,10 @@ func (s *Store) Fill(id RepoID) error {
 	if err != nil {
 		return err
 	}
-	return st.fill()
+	if err := st.fill(); err != nil {
+		return err
+	}
+	return st.chooseBase()
 }
 
 // IndexPath returns where the repository's index.db is.
@@ -23,3 +26,19 @@ func (s *Store) PackPath(repo RepoID, id PackID) string {
 
 // Dir returns the store's directory.
 func (s *Store) Dir() string { return s.dir }
+
+// SetFew makes WritePack copy ranges of the base pack where more objects of it than n are sent.
+func (s *Store) SetFew(n int) { s.few = n }
+
+// BaseObjects returns the size of the repository's base pack in objects, 0 if it has none.
+func (s *Store) BaseObjects(id RepoID) int {
+	s.reposMu.Lock()
+	st := s.repos[id]
+	s.reposMu.Unlock()
+	b := st.useBase()
+	defer st.dropBase(b)
+	if b == nil {
+		return 0
+	}
+	return b.Len()
+}

@@ -74,6 +74,8 @@ func (s *Store) fillLoop() {
 			if err := st.fill(); err != nil && !s.dead.Load() {
 				// The packs keep their index files; the repository's next push tries again.
 				s.opts.Log.Error("cannot fill index.db", "repo", st.id, "err", err)
+			} else {
+				s.graphs.add(st)
 			}
 			if s.stopping() {
 				return

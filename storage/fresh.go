@@ -268,6 +268,7 @@ func (st *repoState) load() error {
 	st.fresh.mu.Lock()
 	st.fresh.filled, st.fresh.loaded = filled, true
 	st.fresh.mu.Unlock()
+	st.loadBase()
 	if len(missing) > 0 {
 		st.s.filler.add(st)
 	}

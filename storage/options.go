@@ -30,6 +30,10 @@ type Options struct {
 	IndexDelay time.Duration
 	IndexPacks int
 
+	// GraphObjects is the size of the smallest pack that gets a graph file, in objects: fetches from smaller repositories
+	// cost little without one. Default 2,000.
+	GraphObjects int
+
 	// Log gets what goes wrong in the background. Default: slog.Default().
 	Log *slog.Logger
 
@@ -60,6 +64,9 @@ const (
 	StepFill        Step = "index.db changed, not committed"
 	StepFilled      Step = "index.db committed"
 	StepUnlink      Step = "index file removed"
+
+	StepGraphWritten Step = "graph file written"
+	StepGraphRename  Step = "graph file renamed"
 )
 
 func (o Options) withDefaults() Options {
@@ -76,6 +83,7 @@ func (o Options) withDefaults() Options {
 	limit(&o.OpenIndexes, 64)
 	limit(&o.IndexDelay, 5*time.Second)
 	limit(&o.IndexPacks, 64)
+	limit(&o.GraphObjects, 2000)
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}

@@ -39,8 +39,8 @@ func (st *repoState) reached(ctx context.Context, roots, targets []object.ID, li
 			}
 		}
 	}
-	if len(f.missing) == 0 {
-		return nil, nil
+	if err := f.inBasePack(roots); err != nil || len(f.missing) == 0 {
+		return f.met, err
 	}
 	if err := f.start(Selection{Wants: roots}); err != nil {
 		return nil, err
@@ -82,18 +82,57 @@ func (f *finder) walk(limit int) error {
 	return nil
 }
 
+// inBasePack finds the targets that are in the base pack. Only commits outside of it have to be read.
+func (f *finder) inBasePack(roots []object.ID) error {
+	base := f.st.useBase()
+	defer f.st.dropBase(base)
+	places := map[uint32]object.ID{}
+	for id := range f.missing {
+		if base == nil {
+			break
+		}
+		if place, ok := base.Find(id); ok {
+			places[place] = id
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	w := newWalker(f.ctx, f.st)
+	w.base = &baseSelection{basePack: base, given: map[uint32]struct{}{}}
+	if err := w.start(Selection{Wants: roots}); err != nil {
+		return err
+	}
+	if err := w.walkCommits(); err != nil {
+		return err
+	}
+	w.selectFromBase()
+	for _, tag := range w.base.tags {
+		w.base.places.Add(tag)
+	}
+	for place, id := range places {
+		if w.base.places.Has(place) {
+			f.meet(id)
+		}
+	}
+	return nil
+}
+
+// meet notes that a target was found.
+func (f *finder) meet(id object.ID) {
+	if typ := f.missing[id]; typ == object.Tree || typ == object.Blob {
+		f.deep--
+	}
+	delete(f.missing, id)
+	f.met = append(f.met, id)
+}
+
 // check compares what was met since the last time with what is looked for.
 func (f *finder) check() {
 	for n := uint32(f.set.len()); f.checked < n; f.checked++ {
 		id := f.set.id(f.checked)
-		typ, ok := f.missing[id]
-		if !ok {
-			continue
-		}
-		delete(f.missing, id)
-		f.met = append(f.met, id)
-		if typ == object.Tree || typ == object.Blob {
-			f.deep--
+		if _, ok := f.missing[id]; ok {
+			f.meet(id)
 		}
 	}
 }

@@ -45,6 +45,7 @@ type repoState struct {
 	loadMu sync.Mutex // held while fresh is loaded
 	fresh  freshPacks
 	fillMu sync.Mutex // held while packs move from fresh into index.db
+	base   basePacks
 }
 
 // Repo returns a repository, or an error that wraps ErrNotFound.
@@ -179,6 +180,7 @@ func (s *Store) closeRepos() {
 	defer s.reposMu.Unlock()
 	for _, st := range s.repos {
 		st.fresh.close()
+		st.setBase(nil)
 	}
 }
 

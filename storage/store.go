@@ -35,6 +35,8 @@ type Store struct {
 	bases   *pack.Cache
 	indexes *indexCache
 	filler  *filler
+	graphs  *graphQueue
+	few     int // see fewObjects
 
 	reposMu sync.Mutex // guards repos
 	repos   map[RepoID]*repoState
@@ -83,15 +85,16 @@ func Open(dir string, o Options) (*Store, error) {
 		dir: dir, opts: o, host: host,
 		requests: make(chan *request), stop: make(chan struct{}),
 		repos: map[RepoID]*repoState{}, hints: map[string][]byte{},
-		bases: pack.NewCache(o.CacheBytes),
+		bases: pack.NewCache(o.CacheBytes), few: fewObjects,
 	}
-	s.packs, s.indexes, s.filler = newPackCache(s), newIndexCache(s), newFiller()
+	s.packs, s.indexes, s.filler, s.graphs = newPackCache(s), newIndexCache(s), newFiller(), newGraphQueue()
 	if err := errors.Join(s.loadHead(), s.loadState(), s.clean()); err != nil {
 		host.Close()
 		return nil, &Error{Op: "open", Err: err}
 	}
 	s.workers.Go(s.commitLoop)
 	s.workers.Go(s.fillLoop)
+	s.workers.Go(s.graphLoop)
 	return s, nil
 }
 

@@ -79,6 +79,9 @@ func (st *repoState) knows(name string) (bool, error) {
 	if !ok {
 		stem, ok = strings.CutSuffix(name, ".idx")
 	}
+	if !ok {
+		stem, ok = strings.CutSuffix(name, ".graph")
+	}
 	var id PackID
 	if !ok || id.UnmarshalText([]byte(stem)) != nil {
 		return false, nil

@@ -44,6 +44,8 @@ type walker struct {
 	st       *repoState
 	progress func(stage string, done, total int64)
 
+	base     *baseSelection // nil if what is in the base pack is walked like all else
+	graph    *basePack      // nil if there is none; for commits
 	set      *objectSet
 	commits  []commitNode
 	byObject map[uint32]uint32 // number in set -> index in commits
@@ -86,32 +88,48 @@ const (
 	excluded = 1 << iota // the receiver has it
 	stacked              // a tree that has been put on walker.stack
 	given                // it is a want, or what a wanted tag leads to: no filter applies
+	entered              // a commit that baseSelection.entered lists
+	moved                // it is no object of the set any more, but one of baseSelection.places
+	joined               // an object of the set that was one of baseSelection.places
 )
 
-// selectObjects runs the walk and returns the set of all objects met; those without the flag excluded are to be sent.
-func (st *repoState) selectObjects(ctx context.Context, sel Selection,
-	progress func(stage string, done, total int64)) (*objectSet, error) {
+// selectObjects runs the walk and returns the set of all objects met; those without the flag excluded are to be sent. With
+// base, which may be nil, a large part of what is to be sent may be in places instead.
+func (st *repoState) selectObjects(ctx context.Context, sel Selection, base *basePack,
+	progress func(stage string, done, total int64)) (set *objectSet, places *baseSelection, err error) {
 	w := newWalker(ctx, st)
-	w.progress, w.filter = progress, sel.Filter
+	w.progress, w.filter, w.graph = progress, sel.Filter, base
+	if base != nil && sel.graphServes() {
+		w.base = &baseSelection{basePack: base, given: map[uint32]struct{}{}}
+		large, err := w.selectWithBase(sel)
+		if err != nil || !large {
+			w.base.places = nil
+		}
+		w.report(1)
+		if large {
+			places = w.base
+		}
+		return w.set, places, err
+	}
 	w.cutOff(sel.Shallow)
 	w.cutOff(sel.Boundary)
 	w.aggressive = len(w.cut) > 0
 	if err := w.start(sel); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := w.walkCommits(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := w.walkTrees(sel); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if sel.IncludeTag {
 		if err := w.includeTags(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	w.report(1)
-	return w.set, nil
+	return w.set, nil, nil
 }
 
 func newWalker(ctx context.Context, st *repoState) *walker {
@@ -128,11 +146,11 @@ func (w *walker) cutOff(ids []object.ID) {
 // start queues the selection's commits and stacks its trees.
 func (w *walker) start(sel Selection) error {
 	for _, id := range slices.Concat(sel.Haves, sel.Unshallow) {
-		loc, ok, err := w.st.lookup(id)
+		typ, err := w.typeOf(id)
 		if err != nil {
 			return err
 		}
-		if !ok || loc.typ != object.Commit {
+		if typ != object.Commit {
 			continue
 		}
 		i := w.add(id)
@@ -164,16 +182,31 @@ func (w *walker) wantParents(id object.ID) error {
 	return err
 }
 
+// typeOf returns the type of an object, 0 if there is none of that id.
+func (w *walker) typeOf(id object.ID) (object.Type, error) {
+	if place, ok := w.inBase(id); ok {
+		return w.base.Type(place), nil
+	}
+	loc, ok, err := w.st.lookup(id)
+	if !ok {
+		return 0, err
+	}
+	return loc.typ, err
+}
+
 // want adds a wanted object: a tag with all that it leads to.
 func (w *walker) want(id object.ID) error {
-	loc, ok, err := w.st.lookup(id)
+	if place, ok := w.inBase(id); ok {
+		id = w.base.ID(w.wantFromBase(place))
+	}
+	typ, err := w.typeOf(id)
 	if err != nil {
 		return err
 	}
-	if !ok {
+	if typ == 0 {
 		return fmt.Errorf("wanted object %s: %w", id, ErrNotFound)
 	}
-	next := object.Link{ID: id, Type: loc.typ}
+	next := object.Link{ID: id, Type: typ}
 	for next.Type == object.Tag {
 		w.give(next.ID)
 		_, data, err := w.st.readObject(next.ID)
@@ -214,7 +247,7 @@ func (w *walker) isExcluded(i uint32) bool { return *w.set.flag(i)&excluded != 0
 
 // enqueue reads a commit and adds it to the queue, unless that was done before.
 func (w *walker) enqueue(i uint32) error {
-	if _, ok := w.byObject[i]; ok {
+	if _, ok := w.byObject[i]; ok || w.enterBase(i) {
 		return nil
 	}
 	if err := w.ctx.Err(); err != nil {
@@ -248,6 +281,11 @@ func (w *walker) enqueue(i uint32) error {
 }
 
 func (w *walker) readCommit(id object.ID) (object.CommitInfo, error) {
+	if w.graph != nil {
+		if info, ok := w.graph.commitInfo(id); ok {
+			return info, nil
+		}
+	}
 	typ, data, err := w.st.readObject(id)
 	if err == nil && typ != object.Commit {
 		err = fmt.Errorf("%w: %s is a %s, not a commit", ErrWrongType, id, typ)
@@ -271,6 +309,9 @@ func (w *walker) exclude(i uint32) {
 			continue
 		}
 		*w.set.flag(i) |= excluded
+		if *w.set.flag(i)&entered != 0 {
+			w.base.wanted--
+		}
 		n, ok := w.byObject[i]
 		if !ok {
 			continue
@@ -293,9 +334,15 @@ func (w *walker) walkCommits() error {
 	left := slop
 	oldest := int64(0)
 	for w.queue.Len() > 0 {
-		if w.wanted > 0 || (len(w.found) > 0 && w.queue[0].date >= oldest) {
+		switch {
+		case w.wanted > 0 || (len(w.found) > 0 && w.queue[0].date >= oldest):
 			left = slop
-		} else if left--; left < 0 {
+		case w.base != nil && w.base.wanted > 0:
+			// Which commits of the base pack the receiver has is known once all others were seen.
+		default:
+			left--
+		}
+		if left < 0 {
 			break
 		}
 		n := heap.Pop(&w.queue).(queued).commit
@@ -459,7 +506,7 @@ func (w *walker) includeTags() error {
 			if ref.Peeled.IsZero() {
 				continue
 			}
-			if i, ok := w.set.find(ref.Peeled.Bytes()); ok && !w.isExcluded(i) {
+			if w.sends(ref.Peeled) {
 				if err := w.want(ref.ID); err != nil {
 					return err
 				}

@@ -22,19 +22,24 @@ func (r *Repo) WritePack(ctx context.Context, w io.Writer, sel Selection,
 	if err != nil {
 		return 0, r.fail("write pack", err)
 	}
-	set, err := st.selectObjects(ctx, sel, progress)
+	base := st.useBase()
+	defer st.dropBase(base)
+	set, places, err := st.selectObjects(ctx, sel, base, progress)
 	if err != nil {
 		return 0, r.fail("write pack", err)
 	}
 	pw := &packWriter{ctx: ctx, st: st, set: set, sel: sel, progress: progress}
 	pw.deltas.pw = pw
+	if places != nil {
+		pw.base = &baseWriter{pw: pw, sel: places}
+	}
 	if err = pw.locateAll(); err == nil {
 		err = pw.writeAll(w)
 	}
 	if err != nil {
 		return 0, r.fail("write pack", err)
 	}
-	return uint32(len(pw.entries)), nil
+	return uint32(pw.total), nil
 }
 
 // packWriter writes the objects of a set, in the order in which they are stored.
@@ -46,8 +51,10 @@ type packWriter struct {
 	progress func(stage string, done, total int64)
 
 	out     *pack.Writer
-	entries []outEntry // sorted by pack number and offset
-	had     []hadEntry // the same, of what the receiver has, for a thin pack
+	total   int64       // objects to write
+	base    *baseWriter // of what goes before entries; nil if there is none
+	entries []outEntry  // sorted by pack number and offset
+	had     []hadEntry  // the same, of what the receiver has, for a thin pack
 	deltas  deltaMaker
 }
 
@@ -88,7 +95,7 @@ func (e *outEntry) offset() int64  { return placeOffset(e.at) }
 func (pw *packWriter) locateAll() error {
 	order := make([]uint32, 0, pw.set.len())
 	for i := range uint32(pw.set.len()) {
-		if pw.sent(i) || pw.sel.ThinPack {
+		if pw.sent(i) || pw.sel.ThinPack && *pw.set.flag(i)&moved == 0 {
 			order = append(order, i)
 		}
 	}
@@ -139,15 +146,26 @@ func (pw *packWriter) addEntry(i uint32, loc location) error {
 const writeEvery = 256
 
 func (pw *packWriter) writeAll(w io.Writer) error {
+	pw.total = int64(len(pw.entries))
+	if pw.base != nil {
+		pw.total += int64(pw.base.sel.places.Len())
+		if pw.whole() {
+			return pw.copyWhole(w)
+		}
+	}
 	buffered := bufio.NewWriterSize(w, 64<<10)
-	pw.out = pack.NewWriter(buffered, pw.st.format, uint32(len(pw.entries)))
-	total := int64(len(pw.entries))
+	pw.out = pack.NewWriter(buffered, pw.st.format, uint32(pw.total))
+	if pw.base != nil {
+		if err := pw.base.write(); err != nil {
+			return err
+		}
+	}
 	for from := 0; from < len(pw.entries); {
 		to := from
 		for to < len(pw.entries) && pw.entries[to].number() == pw.entries[from].number() {
 			to++
 		}
-		if err := pw.writePart(from, to, total); err != nil {
+		if err := pw.writePart(from, to); err != nil {
 			return err
 		}
 		from = to
@@ -155,14 +173,18 @@ func (pw *packWriter) writeAll(w io.Writer) error {
 	if err := pw.out.Close(); err != nil {
 		return err
 	}
-	if pw.progress != nil {
-		pw.progress("writing objects", total, total)
-	}
+	pw.report(pw.total)
 	return buffered.Flush()
 }
 
+func (pw *packWriter) report(done int64) {
+	if pw.progress != nil {
+		pw.progress("writing objects", done, pw.total)
+	}
+}
+
 // writePart writes the entries that come from one pack.
-func (pw *packWriter) writePart(from, to int, total int64) error {
+func (pw *packWriter) writePart(from, to int) error {
 	h, err := pw.st.s.packs.acquire(packHandleKey{pw.st, pw.entries[from].number()})
 	if err != nil {
 		return err
@@ -173,9 +195,7 @@ func (pw *packWriter) writePart(from, to int, total int64) error {
 			if err := pw.ctx.Err(); err != nil {
 				return err
 			}
-			if pw.progress != nil {
-				pw.progress("writing objects", int64(i), total)
-			}
+			pw.report(pw.total - int64(len(pw.entries)-i))
 		}
 		if err := pw.writeEntry(h.value, i); err != nil {
 			return fmt.Errorf("object %s: %w", pw.set.id(pw.entries[i].object), err)
@@ -218,6 +238,13 @@ const maxHops = 50
 func (pw *packWriter) findBase(e *outEntry, h pack.EntryHeader) (pack.Base, bool, error) {
 	at := entryPlace(e.number(), h.BaseOffset)
 	if !h.BaseID.IsZero() {
+		if pw.base != nil {
+			if place, ok := pw.base.sel.Find(h.BaseID); ok {
+				base, depth, ok := pw.fromBase(place)
+				e.depth = depth + 1
+				return base, ok && depth < maxHops, nil
+			}
+		}
 		n, ok := pw.set.find(h.BaseID.Bytes())
 		switch {
 		case !ok:

@@ -87,15 +87,15 @@ func revList(g *git, wants, haves []object.ID) map[string]bool {
 
 // TestWritePackSelections compares what WritePack selects with git's own answer, for random wants and haves in a
 // repository of one large and many thin packs. It may send more than git, never less.
-func TestWritePackSelections(t *testing.T) {
-	n := rand.Uint64()
-	t.Logf("seed %d", n)
-	r := rand.New(rand.NewPCG(n, 1))
+func TestWritePackSelections(t *testing.T) { inBaseModes(t, testWritePackSelections) }
+
+func testWritePackSelections(t *testing.T, m baseMode, r *rand.Rand) {
 	g := newGit(t)
 	commits := history(t, g, r, 32)
-	s := open(t, t.TempDir(), noSync())
+	s := m.open(t)
 	repo := create(t, s)
 	push(t, repo, g.pack(commits[:20]...), update("refs/heads/x", object.ID{}, commits[19]))
+	m.settle(t, s, repo)
 	for i := 20; i < len(commits); i++ {
 		if i == 30 {
 			if err := s.Fill(repo.ID()); err != nil {
@@ -142,15 +142,15 @@ func TestWritePackSelections(t *testing.T) {
 }
 
 // TestFetch brings random receivers up to date, with thin packs and others, and lets git look for what is missing.
-func TestFetch(t *testing.T) {
-	n := rand.Uint64()
-	t.Logf("seed %d", n)
-	r := rand.New(rand.NewPCG(n, 2))
+func TestFetch(t *testing.T) { inBaseModes(t, testFetch) }
+
+func testFetch(t *testing.T, m baseMode, r *rand.Rand) {
 	g := newGit(t)
 	commits := history(t, g, r, 24)
-	s := open(t, t.TempDir(), noSync())
+	s := m.open(t)
 	repo := create(t, s)
 	push(t, repo, g.pack(commits[:20]...), update("refs/heads/x", object.ID{}, commits[19]))
+	m.settle(t, s, repo)
 	push(t, repo, g.packObjects(commits[20:], commits[:20], "--thin"), update("refs/heads/y", object.ID{}, commits[23]))
 	size := map[bool]int{}
 	for i := range 12 {
@@ -245,14 +245,31 @@ func TestThinChain(t *testing.T) {
 }
 
 func TestIncludeTag(t *testing.T) {
-	s := open(t, t.TempDir(), noSync())
+	inBaseModes(t, func(t *testing.T, m baseMode, _ *rand.Rand) { testIncludeTag(t, m, false) })
+	inBaseModes(t, func(t *testing.T, m baseMode, _ *rand.Rand) { testIncludeTag(t, m, true) })
+}
+
+// testIncludeTag has the tags in the base pack, or not.
+func testIncludeTag(t *testing.T, m baseMode, tagsInBase bool) {
+	s := m.open(t)
 	repo, tip := tinyRepo(t, s)
+	if !tagsInBase {
+		m.settle(t, s, repo)
+	}
 	data, next := tiny(t, "second", tip)
 	tag1, tag2 := tagObj(tip, object.Commit, "v1"), tagObj(next, object.Commit, "v2")
 	tag3 := tagObj(tag2.id(), object.Tag, "v3")
 	push(t, repo, data, update("refs/heads/main", tip, next))
 	push(t, repo, packOf(t, tag1, tag2, tag3), update("refs/tags/v1", object.ID{}, tag1.id()),
 		update("refs/tags/v3", object.ID{}, tag3.id()), update("refs/tags/light", object.ID{}, tip))
+	if tagsInBase {
+		all := writePack(t, repo, storage.Selection{Wants: []object.ID{next, tag1.id(), tag3.id()}})
+		other := create(t, s)
+		push(t, other, all, update("refs/heads/main", object.ID{}, next), update("refs/tags/v1", object.ID{}, tag1.id()),
+			update("refs/tags/v3", object.ID{}, tag3.id()), update("refs/tags/light", object.ID{}, tip))
+		repo = other
+		m.settle(t, s, repo)
+	}
 	for _, test := range []struct {
 		name string
 		sel  storage.Selection

@@ -60,6 +60,8 @@ func mayImport(name, area, imported string, ours bool) bool {
 		return false
 	case name == "storage/pack":
 		return imported == "storage/object"
+	case name == "storage/graph":
+		return imported == "storage/object" || imported == "storage/pack"
 	case area == "auth":
 		return to == "auth"
 	case area == "storage":

@@ -181,6 +181,19 @@ func (w *Writer) copyEntry(p *Pack, rec Record, end int64, base Base) error {
 	return cmp.Or(w.err, err)
 }
 
+// CopyEntries writes count entries that data holds, as they are. The bases of deltas that name them by offset must have been
+// written at the same distances before.
+func (w *Writer) CopyEntries(data []byte, count uint32) error {
+	if w.err == nil && count > w.count-w.written {
+		w.err = fmt.Errorf("write pack: more than the %d objects it was announced to hold", w.count)
+	}
+	if w.err == nil {
+		w.written += count
+		w.raw().Write(data)
+	}
+	return w.err
+}
+
 func entryHeaderFor(b []byte, h EntryHeader, base Base, off int64) ([]byte, error) {
 	switch {
 	case !h.IsDelta():

@@ -1,0 +1,372 @@
+package storage
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"go.etcd.io/bbolt"
+
+	"holdfast/storage/graph"
+	"holdfast/storage/object"
+	"holdfast/storage/pack"
+)
+
+// basePack is a repository's base pack: the one that has a graph file.
+type basePack struct {
+	*graph.Graph
+	id     PackID
+	number uint32
+
+	users int // readers, and one for being the base; guarded by basePacks.mu
+}
+
+// basePacks holds a repository's base pack.
+type basePacks struct {
+	mu   sync.Mutex
+	base *basePack // nil if there is none
+
+	choosing sync.Mutex // held while a base pack is chosen
+	tried    uint32     // packs with lower numbers were considered; guarded by choosing
+}
+
+// graphQueue is the set of repositories that may need a new graph file.
+type graphQueue struct {
+	wake chan struct{}
+
+	mu      sync.Mutex
+	waiting []*repoState
+}
+
+func newGraphQueue() *graphQueue { return &graphQueue{wake: make(chan struct{}, 1)} }
+
+func (q *graphQueue) add(st *repoState) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !slices.Contains(q.waiting, st) {
+		q.waiting = append(q.waiting, st)
+	}
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *graphQueue) take() (all []*repoState) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all, q.waiting = q.waiting, nil
+	return all
+}
+
+// graphLoop makes graph files, one after the other.
+func (s *Store) graphLoop() {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.graphs.wake:
+		}
+		for _, st := range s.graphs.take() {
+			if err := st.chooseBase(); err != nil && !s.stopping() && !s.dead.Load() {
+				// The repository's next push tries again.
+				s.opts.Log.Error("cannot make a graph file", "repo", st.id, "err", err)
+			}
+		}
+	}
+}
+
+// indexGraph names, in index.db's meta bucket, the number of the base pack (4 bytes).
+var indexGraph = []byte("graph")
+
+func (st *repoState) graphPath(id PackID) string {
+	return filepath.Join(st.packsDir(), id.String()+".graph")
+}
+
+// useBase returns the base pack, nil if there is none. The caller calls dropBase.
+func (st *repoState) useBase() *basePack {
+	st.base.mu.Lock()
+	defer st.base.mu.Unlock()
+	if st.base.base != nil {
+		st.base.base.users++
+	}
+	return st.base.base
+}
+
+func (st *repoState) dropBase(b *basePack) {
+	if b == nil {
+		return
+	}
+	st.base.mu.Lock()
+	defer st.base.mu.Unlock()
+	if b.users--; b.users == 0 {
+		b.Close()
+	}
+}
+
+// setBase puts b, or nil, in the place of the base pack.
+func (st *repoState) setBase(b *basePack) {
+	st.base.mu.Lock()
+	last := st.base.base
+	st.base.base = b
+	st.base.mu.Unlock()
+	st.dropBase(last)
+}
+
+// loadBase opens the graph file that index.db names. One that is lost or broken is made again behind the next fill.
+func (st *repoState) loadBase() {
+	if !st.hasIndex() {
+		return
+	}
+	number := uint32(graph.None)
+	err := st.withIndex(func(tx *bbolt.Tx) error {
+		if v := tx.Bucket(indexMeta).Get(indexGraph); len(v) == 4 {
+			number = binary.BigEndian.Uint32(v)
+		}
+		return nil
+	})
+	if err == nil && number != graph.None {
+		err = st.openBase(number)
+	}
+	if err != nil {
+		st.s.opts.Log.Warn("a graph file is made again", "repo", st.id, "err", err)
+	}
+}
+
+func (st *repoState) openBase(number uint32) error {
+	id, err := st.packID(number)
+	if err != nil {
+		return err
+	}
+	rec, err := st.packRecord(id)
+	if err != nil || rec == nil {
+		return cmp.Or(err, error(ErrNotFound))
+	}
+	g, err := graph.Open(st.graphPath(id), rec.Stored)
+	if err != nil {
+		return err
+	}
+	st.setBase(&basePack{Graph: g, id: id, number: number, users: 1})
+	return nil
+}
+
+// chooseBase makes a graph file for the largest new pack that can have one, if it is much larger than the base pack. It runs
+// behind the filler; whatever stops it leaves the store as it was, and is tried again with the next push.
+func (st *repoState) chooseBase() error {
+	st.base.choosing.Lock()
+	defer st.base.choosing.Unlock()
+	recs, err := st.packsFrom(st.base.tried)
+	if err != nil || len(recs) == 0 {
+		return err
+	}
+	least := st.s.opts.GraphObjects
+	if b := st.useBase(); b != nil {
+		least = max(least, b.Len()+b.Len()/2)
+		st.dropBase(b)
+	}
+	next := recs[len(recs)-1].Number + 1
+	recs = slices.DeleteFunc(recs, func(r *packRecord) bool {
+		return int(r.Info.Objects) < least || r.Stored != r.Info.Size // else bases were added
+	})
+	slices.SortFunc(recs, func(a, b *packRecord) int { return cmp.Compare(b.Info.Objects, a.Info.Objects) })
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-st.s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for _, rec := range recs {
+		if err := st.makeGraph(ctx, rec.Number); !errors.Is(err, graph.ErrOpen) {
+			if err == nil {
+				st.base.tried = next
+			}
+			return err
+		}
+	}
+	st.base.tried = next
+	return nil
+}
+
+// makeGraph makes the graph file of a pack and makes it the base pack. Its records must be in index.db. If the pack is not
+// closed under links, the error wraps graph.ErrOpen.
+func (st *repoState) makeGraph(ctx context.Context, number uint32) error {
+	id, err := st.packID(number)
+	if err != nil {
+		return err
+	}
+	rec, err := st.packRecord(id)
+	if err != nil || rec == nil {
+		return cmp.Or(err, error(ErrNotFound))
+	}
+	objects, err := st.graphObjects(ctx, number)
+	if err != nil {
+		return err
+	}
+	if len(objects) != int(rec.Info.Objects) {
+		return fmt.Errorf("%w: it holds an object twice", graph.ErrOpen)
+	}
+	if err := st.writeGraph(ctx, rec, number, objects); err != nil {
+		return err
+	}
+	if err := st.putIndexMeta(indexGraph, binary.BigEndian.AppendUint32(nil, number)); err != nil {
+		return err
+	}
+	last := st.useBase()
+	defer st.dropBase(last)
+	if err := st.openBase(number); err != nil {
+		return err
+	}
+	if last != nil && last.id != id {
+		if err := os.Remove(st.graphPath(last.id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (st *repoState) writeGraph(ctx context.Context, rec *packRecord, number uint32, objects []graph.Object) error {
+	path := st.graphPath(rec.Info.ID)
+	tmp, err := os.CreateTemp(st.s.quarantineDir(), "graph")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	err = graph.Write(ctx, tmp, st.format, rec.Stored, objects, st.contentAt(number, objects))
+	if err == nil {
+		err = st.s.step(StepGraphWritten)
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	return st.s.step(StepGraphRename)
+}
+
+// contentAt returns a function that reads the object at a place in a pack.
+func (st *repoState) contentAt(number uint32, objects []graph.Object) func(place uint32) ([]byte, error) {
+	return func(place uint32) ([]byte, error) {
+		_, data, err := st.readAt(location{number: number, offset: objects[place].Offset})
+		return data, err
+	}
+}
+
+func (st *repoState) putIndexMeta(key, value []byte) error {
+	h, err := st.s.indexes.acquire(st)
+	if err != nil {
+		return err
+	}
+	defer st.s.indexes.release(h)
+	return h.value.Update(func(tx *bbolt.Tx) error { return tx.Bucket(indexMeta).Put(key, value) })
+}
+
+// graphObjects returns the objects of a pack in the order of their offsets.
+func (st *repoState) graphObjects(ctx context.Context, number uint32) ([]graph.Object, error) {
+	var objects []graph.Object
+	for next := []byte{}; next != nil; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var err error
+		if next, objects, err = st.objectsPage(next, number, objects); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(objects, func(a, b graph.Object) int { return cmp.Compare(a.Offset, b.Offset) })
+	h, err := st.s.packs.acquire(packHandleKey{st, number})
+	if err != nil {
+		return nil, err
+	}
+	defer st.s.packs.release(h)
+	for i := range objects {
+		if i%writeEvery == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if objects[i].Base, err = st.basePlace(h.value, number, objects, i); err != nil {
+			return nil, err
+		}
+	}
+	return objects, nil
+}
+
+// objectsPage appends the objects of one pack that are on a page of index.db, and returns where the next page begins.
+func (st *repoState) objectsPage(from []byte, number uint32, objects []graph.Object) (next []byte, _ []graph.Object, err error) {
+	err = st.withIndex(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(indexObjects).Cursor()
+		n := 0
+		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+			if n++; n > lookupPage {
+				next = bytes.Clone(k)
+				return nil
+			}
+			if binary.BigEndian.Uint32(k[2:]) != number {
+				continue
+			}
+			for len(v) > 0 {
+				rest, loc, tail, err := cutRecord(v, st.format.Size())
+				if err != nil {
+					return err
+				}
+				raw := append(k[:2:2], rest...)
+				objects = append(objects, graph.Object{ID: object.NewID(st.format, raw), Offset: loc.offset, Size: loc.size,
+					Type: loc.typ, CRC: loc.crc})
+				v = tail
+			}
+		}
+		return nil
+	})
+	return next, objects, err
+}
+
+// basePlace returns the place of the base of objects[i]'s delta.
+func (st *repoState) basePlace(p *pack.Pack, number uint32, objects []graph.Object, i int) (uint32, error) {
+	h, err := p.Header(objects[i].Offset)
+	if err != nil || !h.IsDelta() {
+		return graph.None, err
+	}
+	off := h.BaseOffset
+	if !h.BaseID.IsZero() {
+		var raw [32]byte
+		err := st.withIndex(func(tx *bbolt.Tx) error {
+			group := tx.Bucket(indexObjects).Get(objectKey(h.BaseID.Prefix16(), number))
+			loc, _, err := findInGroup(group, h.BaseID.Append(raw[:0]))
+			off = loc.offset
+			return err
+		})
+		if err != nil {
+			return graph.None, err
+		}
+	}
+	at, ok := slices.BinarySearchFunc(objects, off, func(o graph.Object, off int64) int { return cmp.Compare(o.Offset, off) })
+	if !ok {
+		return graph.None, fmt.Errorf("%w: the base of %s is not in it", graph.ErrOpen, objects[i].ID)
+	}
+	return uint32(at), nil
+}
+
+// commitInfo returns what a commit of the base pack holds, and false if the pack does not have it.
+func (b *basePack) commitInfo(id object.ID) (info object.CommitInfo, ok bool) {
+	place, ok := b.Find(id)
+	if !ok {
+		return info, false
+	}
+	c, ok := b.Commit(place)
+	if !ok {
+		return info, false
+	}
+	info = object.CommitInfo{Tree: b.ID(b.Tree(c)), Time: b.Date(c)}
+	b.Parents(c, func(p uint32) { info.Parents = append(info.Parents, b.ID(b.Place(p))) })
+	return info, true
+}
