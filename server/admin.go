@@ -191,13 +191,25 @@ func (s *Server) RevokeToken(ctx context.Context, who auth.Identity, user, name 
 	}, tell})
 }
 
+// NewRepo is a repository to be created. The zero value of each field but Name works.
+type NewRepo struct {
+	Name   string
+	SCM    storage.SCM   // git if empty
+	Format object.Format // of its object ids; SHA-1 if zero. It stays what it is: git cannot change it either
+	Public bool          // anybody may read it
+}
+
 // CreateRepo creates an empty repository, of which who becomes an admin.
-func (s *Server) CreateRepo(ctx context.Context, who auth.Identity, name string, scm storage.SCM, public bool, tell io.Writer) error {
-	if scm == storage.Svn {
+func (s *Server) CreateRepo(ctx context.Context, who auth.Identity, r NewRepo, tell io.Writer) error {
+	name := r.Name
+	if r.SCM == storage.Svn {
 		return fmt.Errorf("this version of holdfast hosts git repositories only")
 	}
-	n := mintRepo(name, scm, nil)
-	n.public = public
+	n := mintRepo(name, storage.Git, nil)
+	n.public = r.Public
+	if r.Format != 0 {
+		n.init.Format = r.Format
+	}
 	_, err := s.push(ctx, who, push{repo: name, create: n, tell: tell})
 	return err
 }

@@ -351,7 +351,7 @@ func TestPublicRepositories(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, server.Config{})
 	dir := w.work("app")
-	if err := w.srv.CreateRepo(t.Context(), server.Local, "open", storage.Git, true, io.Discard); err != nil {
+	if err := w.srv.CreateRepo(t.Context(), server.Local, server.NewRepo{Name: "open", Public: true}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	w.ok("root", dir, "push", "-q", w.url("open"), "main")

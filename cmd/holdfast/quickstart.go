@@ -26,7 +26,6 @@ import (
 	"holdfast/replication"
 	"holdfast/replication/worm"
 	"holdfast/server"
-	"holdfast/storage"
 )
 
 // Names below a quickstart's data directory.
@@ -325,7 +324,7 @@ const demoRepo = "demo"
 func (q *quickstart) ready(ctx context.Context, h *host) error {
 	info, err := h.srv.Repo(server.Local, demoRepo)
 	if errors.Is(err, auth.ErrNotFound) && !q.facts.Done {
-		if err := h.srv.CreateRepo(ctx, server.Local, demoRepo, storage.Git, false, io.Discard); err != nil {
+		if err := h.srv.CreateRepo(ctx, server.Local, server.NewRepo{Name: demoRepo}, io.Discard); err != nil {
 			return err
 		}
 		info, err = h.srv.Repo(server.Local, demoRepo)

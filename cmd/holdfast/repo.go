@@ -12,6 +12,7 @@ import (
 	"holdfast/auth"
 	"holdfast/server"
 	"holdfast/storage"
+	"holdfast/storage/object"
 )
 
 func repoCommand(a *app) *cobra.Command {
@@ -56,15 +57,20 @@ func (a *app) verb(use, short string, names []string,
 
 func repoCreate(a *app) *cobra.Command {
 	var svn, public bool
+	var format string
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create an empty repository", Args: exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
-				scm := storage.Git
+				r := server.NewRepo{Name: args[0], SCM: storage.Git, Public: public}
 				if svn {
-					scm = storage.Svn
+					r.SCM = storage.Svn
 				}
-				if err := srv.CreateRepo(ctx, who, args[0], scm, public, a.Stderr); err != nil {
+				var err error
+				if r.Format, err = object.ParseFormat(format); err != nil {
+					return &usageError{err}
+				}
+				if err := srv.CreateRepo(ctx, who, r, a.Stderr); err != nil {
 					return err
 				}
 				info, err := srv.Repo(who, args[0])
@@ -76,6 +82,7 @@ func repoCreate(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&svn, "svn", false, "a Subversion repository")
+	cmd.Flags().StringVar(&format, "object-format", "sha1", "the hash that names objects, as for git init: sha1 or sha256")
 	cmd.Flags().BoolVar(&public, "public", false, "let anybody read it, without logging in")
 	return cmd
 }
@@ -129,7 +136,7 @@ func (a *app) printRepo(r server.RepoInfo) error {
 	if a.json {
 		return a.printJSON(r)
 	}
-	a.printf("%s: %s repository, %s, HEAD %s, last entry #%d\n", r.Name, r.Kind, access(r), r.Head, r.Last)
+	a.printf("%s: %s repository, %s, %s, HEAD %s, last entry #%d\n", r.Name, r.Kind, r.Format, access(r), r.Head, r.Last)
 	a.printf("  id %s\n", r.ID)
 	for _, who := range slices.Sorted(maps.Keys(r.Grants)) {
 		a.printf("  %s: %s\n", who, r.Grants[who])
