@@ -30,7 +30,7 @@ type SSHConfig struct {
 	Exec func(ctx context.Context, s Session) int
 
 	MaxHandshakes        int // connections that are not logged in yet, at once; 256
-	MaxHandshakesPerAddr int // of those, from one address; 16
+	MaxHandshakesPerAddr int // of those, from one address; 64
 	MaxConns             int // connections that are logged in; 1024
 	MaxConnsPerAddr      int // of those, from one address; 128
 	MaxSessions          int // commands running, or channels open for one; 512
@@ -48,7 +48,7 @@ type SSHConfig struct {
 
 func (c SSHConfig) withDefaults() SSHConfig {
 	c.MaxHandshakes = cmp.Or(c.MaxHandshakes, 256)
-	c.MaxHandshakesPerAddr = cmp.Or(c.MaxHandshakesPerAddr, 16)
+	c.MaxHandshakesPerAddr = cmp.Or(c.MaxHandshakesPerAddr, 64)
 	c.MaxConns = cmp.Or(c.MaxConns, 1024)
 	c.MaxConnsPerAddr = cmp.Or(c.MaxConnsPerAddr, 128)
 	c.MaxSessions = cmp.Or(c.MaxSessions, 512)
