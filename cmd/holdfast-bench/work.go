@@ -61,15 +61,15 @@ func importCommit(w *bufio.Writer, n int) {
 	fmt.Fprintf(w, "commit refs/heads/main\ncommitter a <a@example.org> %d +0000\ndata %d\n%s\n", 1_600_000_000+n, len(message), message)
 }
 
-// manyObjects makes a repository of n objects, a multiple of 1000: commits of 997 new files in a directory of their own.
+// manyObjects makes a repository of n objects, a multiple of 1000: commits of 996 new files in a directory of their own.
 func (b *bench) manyObjects(n int) (dir string, err error) {
-	const perCommit = 1000 // the commit, its two trees and the files
+	const perCommit = 1000 // the commit, its three trees and the files
 	return b.fastImport(fmt.Sprintf("objects-%d.git", n), func(w *bufio.Writer) {
 		for i := range n / perCommit {
 			importCommit(w, i)
-			for j := range perCommit - 3 {
+			for j := range perCommit - 4 {
 				text := fmt.Sprintf("file %d of commit %d\n", j, i)
-				fmt.Fprintf(w, "M 100644 inline %d/%d/%d\ndata %d\n%s\n", 0, i, j, len(text), text)
+				fmt.Fprintf(w, "M 100644 inline all/%d/%d\ndata %d\n%s\n", i, j, len(text), text)
 			}
 		}
 	})
