@@ -110,7 +110,7 @@ func oneArmor(block string) error {
 }
 
 // verifyPGP returns the fingerprint of the key that made a detached signature, armored, of message.
-func verifyPGP(keys []PGPKey, message, signature []byte, at time.Time) (string, error) {
+func verifyPGP(keys []PGPKey, message, signature []byte, from, until time.Time) (string, error) {
 	sig, err := dearmor(signature)
 	if err != nil {
 		return "", err
@@ -119,7 +119,7 @@ func verifyPGP(keys []PGPKey, message, signature []byte, at time.Time) (string, 
 	if err != nil {
 		return "", err
 	}
-	if skew := issued.CreationTime.Sub(at); skew < -SignatureSkew || skew > SignatureSkew {
+	if made := issued.CreationTime; made.Before(from.Add(-SignatureSkew)) || made.After(until.Add(SignatureSkew)) {
 		return "", fmt.Errorf("the signature says that it was made at %s: set the clock of your machine",
 			issued.CreationTime.UTC().Format(time.RFC3339))
 	}
@@ -134,15 +134,15 @@ func verifyPGP(keys []PGPKey, message, signature []byte, at time.Time) (string, 
 	if issued.IssuerKeyId == nil || len(ring.EntitiesById(*issued.IssuerKeyId)) == 0 {
 		return "", errUnknownKey
 	}
-	_, signer, err := openpgp.VerifyDetachedSignature(ring, bytes.NewReader(message), bytes.NewReader(sig), pgpConfig(at))
+	_, signer, err := openpgp.VerifyDetachedSignature(ring, bytes.NewReader(message), bytes.NewReader(sig), pgpConfig(until))
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errBadSignature, err)
 	}
 	return pgpFingerprint(signer), nil
 }
 
-// pgpConfig is how strict OpenPGP is taken; at zero, nothing is too old or too new. The library refuses DSA, ElGamal,
-// and messages hashed with SHA-1 or weaker by itself.
+// pgpConfig is how strict OpenPGP is taken. The library refuses DSA, ElGamal, and messages hashed with SHA-1 or weaker by
+// itself, and judges a key by the time at which a signature was made.
 func pgpConfig(at time.Time) *packet.Config {
 	return &packet.Config{MinRSABits: MinRSABits, Time: func() time.Time { return at.Add(SignatureSkew) }}
 }

@@ -41,16 +41,16 @@ func (e *signatureError) Error() string   { return e.err.Error() }
 func (e *signatureError) Unwrap() []error { return []error{ErrSignature, e.err} }
 
 // Verify checks a detached, armored signature that git made of message: with SSH, in the namespace "git", or with
-// OpenPGP. It returns the fingerprint of the key, which is one of u's: SHA256:... or openpgp:.... A key of OpenPGP must
-// be good at the time at, about when the signature must have been made.
-func (u User) Verify(message, signature []byte, at time.Time) (fingerprint string, err error) {
+// OpenPGP. It returns the fingerprint of the key, which is one of u's: SHA256:... or openpgp:.... A signature of OpenPGP
+// must have been made between from and until, give or take SignatureSkew, and its key must have been good then.
+func (u User) Verify(message, signature []byte, from, until time.Time) (fingerprint string, err error) {
 	switch {
 	case len(signature) > MaxSignatureBytes:
 		err = fmt.Errorf("the signature has more than %d bytes", MaxSignatureBytes)
 	case bytes.HasPrefix(signature, []byte(sshSignature)):
 		fingerprint, err = verifySSH(u.Keys, message, signature)
 	case bytes.HasPrefix(signature, []byte(pgpSignature)):
-		fingerprint, err = verifyPGP(u.PGPKeys, message, signature, at)
+		fingerprint, err = verifyPGP(u.PGPKeys, message, signature, from, until)
 	default:
 		err = errors.New("the signature is neither of SSH nor of OpenPGP")
 	}

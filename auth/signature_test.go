@@ -121,7 +121,7 @@ func TestVerify(t *testing.T) {
 		{"too long", message, append(bytes.Clone(good), make([]byte, auth.MaxSignatureBytes)...), signedAt, "", "more than 65536 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := user.Verify([]byte(tt.message), tt.signature, tt.at)
+			got, err := user.Verify([]byte(tt.message), tt.signature, tt.at, tt.at)
 			if got != tt.want || tt.problem == "" != (err == nil) {
 				t.Fatalf("key %q, %v", got, err)
 			}
@@ -130,7 +130,11 @@ func TestVerify(t *testing.T) {
 			}
 		})
 	}
-	if _, err := user.Verify([]byte(message), pgpSignExpired(t, short, message), signedAt); err == nil {
+	slow := pgpSign(t, alice, message, signedAt, 1)
+	if got, err := user.Verify([]byte(message), slow, signedAt.Add(-time.Hour), signedAt.Add(time.Hour)); got != pgp {
+		t.Errorf("a signature between two times: %q, %v", got, err)
+	}
+	if _, err := user.Verify([]byte(message), pgpSignExpired(t, short, message), signedAt, signedAt); err == nil {
 		t.Error("a signature by an expired key was accepted")
 	}
 }
@@ -259,7 +263,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(pgpSign(f, alice, "m", signedAt, 1))
 	f.Add([]byte("-----BEGIN PGP SIGNATURE-----\n\nAAAA\n-----END PGP SIGNATURE-----\n"))
 	f.Fuzz(func(t *testing.T, signature []byte) {
-		if got, err := user.Verify([]byte("another message"), signature, signedAt); err == nil {
+		if got, err := user.Verify([]byte("another message"), signature, signedAt, signedAt); err == nil {
 			t.Errorf("%q is taken for a signature by %s", signature, got)
 		}
 	})

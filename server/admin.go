@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -152,9 +153,16 @@ func (s *Server) RemoveUser(ctx context.Context, who auth.Identity, name string,
 	}, tell})
 }
 
-// AddKey gives a user another key.
+// AddKey gives a user another key: an SSH key, as a line, or an armored OpenPGP key, to sign pushes with.
 func (s *Server) AddKey(ctx context.Context, who auth.Identity, user, key string, tell io.Writer) error {
 	return s.changePolicy(ctx, policyEdit{who, s.isSelf(who, user), "Add a key of " + user, func(e *auth.Edit) error {
+		if auth.IsPGPKey(key) {
+			k, err := auth.ParsePGPKey(key)
+			if err != nil {
+				return err
+			}
+			return e.AddPGPKey(user, k)
+		}
 		k, err := auth.ParseKey(key)
 		if err != nil {
 			return err
@@ -163,9 +171,13 @@ func (s *Server) AddKey(ctx context.Context, who auth.Identity, user, key string
 	}, tell})
 }
 
-// RemoveKey takes the key with a fingerprint (SHA256:...) from a user; sessions that it opened may do nothing more.
+// RemoveKey takes the key with a fingerprint (SHA256:... or openpgp:...) from a user; sessions that it opened may do
+// nothing more.
 func (s *Server) RemoveKey(ctx context.Context, who auth.Identity, user, fingerprint string, tell io.Writer) error {
 	return s.changePolicy(ctx, policyEdit{who, s.isSelf(who, user), "Remove a key of " + user, func(e *auth.Edit) error {
+		if strings.HasPrefix(fingerprint, auth.PGPPrefix) {
+			return e.RemovePGPKey(user, fingerprint)
+		}
 		return e.RemoveKey(user, fingerprint)
 	}, tell})
 }
@@ -306,6 +318,7 @@ type RepoInfo struct {
 	Kind   string            `json:"kind"`
 	Format string            `json:"format"`
 	Public bool              `json:"public"`
+	Signed string            `json:"signed_push"` // required, optional or off
 	Head   string            `json:"head"`
 	Grants map[string]string `json:"grants,omitempty"`
 	Last   storage.Seq       `json:"last_entry"` // 0 if nothing was pushed yet
@@ -342,7 +355,7 @@ func (s *Server) Repo(who auth.Identity, name string) (RepoInfo, error) {
 }
 
 func (s *Server) repoInfo(r auth.Repo) (RepoInfo, error) {
-	info := RepoInfo{Name: r.Name, ID: r.ID, Kind: r.SCM, Format: r.Format, Public: r.Public, Grants: map[string]string{}}
+	info := RepoInfo{Name: r.Name, ID: r.ID, Kind: r.SCM, Format: r.Format, Public: r.Public, Signed: string(r.Signed), Grants: map[string]string{}}
 	for who, level := range r.Grants {
 		info.Grants[who] = fmt.Sprint(level)
 	}

@@ -185,7 +185,10 @@ func (p pusher) Refs() iter.Seq2[gitproto.Ref, error] {
 
 // Push carries out what the client sent.
 func (p pusher) Push(ctx context.Context, req *gitproto.Push) gitproto.Report {
-	in := push{repo: p.name, atomic: req.Atomic, options: req.Options, tell: req.Progress, received: req.Received}
+	in := push{
+		repo: p.name, atomic: req.Atomic, options: req.Options, cert: req.Cert, begun: p.s.c.Now(),
+		tell: req.Progress, received: req.Received,
+	}
 	if req.Pack != nil {
 		in.pack = req.Pack
 	}

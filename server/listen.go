@@ -30,6 +30,9 @@ func (s *Server) ServeSSH(ctx context.Context, ln net.Listener) error {
 	})
 }
 
+// maxPushLines is what a push over HTTP may have beside its pack: gitproto.Options.MaxRequestBytes.
+const maxPushLines = 64 << 20
+
 // ServeHTTP serves git over smart HTTP on ln; see the function ServeHTTP.
 func (s *Server) ServeHTTP(ctx context.Context, ln net.Listener) error {
 	return ServeHTTP(ctx, ln, HTTPConfig{
@@ -40,8 +43,9 @@ func (s *Server) ServeHTTP(ctx context.Context, ln net.Listener) error {
 			o := gitproto.Options{Version: gitproto.ParseVersion(r.Protocol), Advertise: r.Advertise, Stateless: !r.Advertise}
 			return s.serveGit(ctx, r.Who, r.Service, r.Repo, in, out, o)
 		},
-		IdleTimeout: s.c.IdleTimeout,
-		DrainTime:   s.c.DrainTime,
-		Log:         s.c.Log,
+		MaxPushBytes: s.c.MaxPackBytes + maxPushLines,
+		IdleTimeout:  s.c.IdleTimeout,
+		DrainTime:    s.c.DrainTime,
+		Log:          s.c.Log,
 	})
 }

@@ -8,9 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"holdfast/auth"
 	"holdfast/replication"
+	"holdfast/server/gitproto"
 	"holdfast/storage"
 	"holdfast/storage/object"
 )
@@ -22,6 +24,8 @@ type push struct {
 	atomic  bool      // all updates or none
 	pack    io.Reader // nil where nothing new is needed; not read past the pack's end
 	options []string
+	cert    *gitproto.Certificate // nil if it is not signed; else its updates are these
+	begun   time.Time             // when the certificate came in
 	// received is called when the pack's last byte was read, or no more of it will be; nil where nobody waits for that.
 	received func()
 	// tell gets lines for the person who waits; safe for concurrent use. io.Discard where nobody listens.
@@ -52,13 +56,20 @@ func (s *Server) push(ctx context.Context, who auth.Identity, p push) (outcome, 
 	if err != nil {
 		return out, err
 	}
+	signer, err := s.signer(who, &p)
+	if err != nil {
+		return out, err
+	}
+	if err := s.spendNonce(p); err != nil {
+		return out, err
+	}
 	release, err := take(ctx, s.pushes)
 	if err != nil {
 		return out, err
 	}
 	defer release()
 
-	txn, err := repo.Begin(s.meta(who, p.options))
+	txn, err := repo.Begin(s.meta(who, p))
 	if err != nil {
 		return out, err
 	}
@@ -69,6 +80,9 @@ func (s *Server) push(ctx context.Context, who auth.Identity, p push) (outcome, 
 		return out, err
 	}
 	if _, err := s.pushTarget(who, &p); err != nil {
+		return out, err
+	}
+	if _, err := s.signer(who, &p); err != nil {
 		return out, err
 	}
 	for _, u := range p.updates {
@@ -90,6 +104,9 @@ func (s *Server) push(ctx context.Context, who auth.Identity, p push) (outcome, 
 	}
 	last := entries[len(entries)-1]
 	s.log(who, p, last)
+	if signer != "" {
+		fmt.Fprintf(p.tell, "holdfast: signed by %s with %s\n", who.Name, signer)
+	}
 	out.receipt, err = s.wait(ctx, last, p.tell)
 	return out, err
 }
@@ -239,8 +256,12 @@ func (s *Server) settled(ctx context.Context, repo *storage.Repo) error {
 	return err
 }
 
-func (s *Server) meta(who auth.Identity, options []string) storage.Meta {
-	return storage.Meta{Actor: who.Name, Key: who.Key, Time: s.c.Now(), Nonce: storage.NewNonce(), Options: options}
+func (s *Server) meta(who auth.Identity, p push) storage.Meta {
+	m := storage.Meta{Actor: who.Name, Key: who.Key, Time: s.c.Now(), Nonce: storage.NewNonce(), Options: p.options}
+	if p.cert != nil {
+		m.Cert = p.cert.Raw
+	}
+	return m
 }
 
 func (s *Server) log(who auth.Identity, p push, e storage.Entry) {
@@ -269,7 +290,7 @@ func (s *Server) policyTxn(who auth.Identity, edit func(*auth.Edit) error, messa
 		}
 	}
 	info := commitInfo{parent: st.tip, author: who.Name, host: s.c.Name, time: s.c.Now(), message: message}
-	txn, update, err := commitFiles(admin, s.meta(who, nil), files, info)
+	txn, update, err := commitFiles(admin, s.meta(who, push{}), files, info)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,15 @@ type Config struct {
 	DrainTime   time.Duration // how long running sessions may go on after a shutdown began; 30 s if zero
 	MaxTxnRefs  int           // refs in one push; 100,000 if zero
 
+	// What one push may bring; see gitproto.Options for the defaults.
+	MaxRefName, MaxPushOptions, MaxPushOptionBytes, MaxCertBytes int
+	// MaxPackBytes is storage.Options.MaxPackBytes: over HTTP, a request's body may be that much and its packet lines;
+	// 16 GiB if zero.
+	MaxPackBytes int64
+	// MaxCertAge is how old the nonce in a push certificate may be: over HTTP, the time between a client's two requests,
+	// in which the user is asked for a passphrase; 15 min if zero.
+	MaxCertAge time.Duration
+
 	Log *slog.Logger     // slog.Default() if nil
 	Now func() time.Time // time.Now if nil
 }
@@ -74,6 +83,10 @@ func (c Config) withDefaults() Config {
 	setTime(&c.KeepAlive, 5*time.Second)
 	setTime(&c.IdleTimeout, 10*time.Minute)
 	setTime(&c.DrainTime, 30*time.Second)
+	setTime(&c.MaxCertAge, 15*time.Minute)
+	if c.MaxPackBytes == 0 {
+		c.MaxPackBytes = 16 << 30
+	}
 	if c.Name == "" {
 		c.Name = "localhost"
 	}
@@ -92,6 +105,7 @@ type Server struct {
 	mirrors Mirrors
 	c       Config
 
+	nonces  *nonces       // of push certificates
 	fetches chan struct{} // a place in it is a pack being computed
 	pushes  chan struct{} // a place in it is a pack being received
 
@@ -104,6 +118,7 @@ func New(st *storage.Store, mirrors Mirrors, c Config) (*Server, error) {
 	c = c.withDefaults()
 	s := &Server{
 		store: st, mirrors: mirrors, c: c,
+		nonces:  newNonces(c.MaxCertAge),
 		fetches: make(chan struct{}, c.MaxFetches),
 		pushes:  make(chan struct{}, c.MaxPushes),
 	}

@@ -35,6 +35,8 @@ func (r *refused) Unwrap() error { return r.err }
 // written; later errors were told to the client where it still listened.
 func (s *Server) serveGit(ctx context.Context, who auth.Identity, service Service, path string, in io.Reader, out io.Writer, o gitproto.Options) error {
 	o.Agent, o.KeepAlive, o.MaxCommands = agent, s.c.KeepAlive, s.c.MaxTxnRefs
+	o.MaxRefName, o.MaxPushOptions = s.c.MaxRefName, s.c.MaxPushOptions
+	o.MaxPushOptionBytes, o.MaxCertBytes = s.c.MaxPushOptionBytes, s.c.MaxCertBytes
 	name := repoName(path)
 	if service == UploadPack {
 		repo, err := s.repo(who, name, auth.Read)
@@ -46,6 +48,9 @@ func (s *Server) serveGit(ctx context.Context, who auth.Identity, service Servic
 	p, err := s.pusherFor(ctx, who, name)
 	if err != nil {
 		return refuse(who, name, service, err)
+	}
+	if s.signedPush(name) != auth.SignedOff {
+		o.CertNonce = s.nonces.issue(name, s.c.Now())
 	}
 	return gitproto.ReceivePack(ctx, in, out, p, o)
 }

@@ -125,7 +125,7 @@ func (c *Certificate) field(name, value string) error {
 		if n < 1 || words[n] == "" || strings.Trim(words[n], "0123456789") != "" || len(words[n+1]) != len("+0000") {
 			return violation("the push certificate's pusher has no time: %.200q", value)
 		}
-		c.Pusher = strings.Join(words[:n], " ")
+		c.Pusher = strings.TrimSpace(strings.Join(words[:n], " ")) // git puts two spaces behind a fingerprint
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"holdfast/storage/object"
 )
 
-const certHeader = "certificate version 0.1\npusher SHA256:abc 1112911993 -0700\npushee ssh://git@host/a.git\nnonce 12-34\n"
+const certHeader = "certificate version 0.1\npusher SHA256:abc  1112911993 -0700\npushee ssh://git@host/a.git\nnonce 12-34\n"
 
 const certSignature = "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n"
 
@@ -66,7 +66,7 @@ func TestParseCertificate(t *testing.T) {
 		{"a person", strings.Replace(raw, "SHA256:abc", "A U Thor <a@b>", 1), ""},
 		{"no pushee, no nonce", "certificate version 0.1\npusher a 1 +0000\n" + body + certSignature, ""},
 		{"no pusher", "certificate version 0.1\n" + body + certSignature, "names no pusher"},
-		{"no time", strings.Replace(raw, " 1112911993", "", 1), "has no time"},
+		{"no time", strings.Replace(raw, "  1112911993", "", 1), "has no time"},
 		{"two nonces", certHeader + "nonce 1\n" + body + certSignature, `two lines "nonce"`},
 		{"two of a kind", certHeader + "x 1\nx 2\n" + body + certSignature, `two lines "x"`},
 		{"control character", strings.Replace(raw, "SHA256:abc", "\x1b[31m", 1), "control characters"},
