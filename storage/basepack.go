@@ -26,7 +26,8 @@ type basePack struct {
 	id     PackID
 	number uint32
 
-	users int // readers, and one for being the base; guarded by basePacks.mu
+	users int   // readers, and one for being the base; guarded by basePacks.mu
+	view  *view // from when the pack was not gone; guarded by basePacks.mu
 }
 
 // basePacks holds a repository's base pack.
@@ -109,7 +110,24 @@ func (st *repoState) dropBase(b *basePack) {
 	defer st.base.mu.Unlock()
 	if b.users--; b.users == 0 {
 		b.Close()
+		st.views.release(b.view)
 	}
+}
+
+// renewBase lets go of packs that were merged for the base pack's sake. A base pack that was merged itself stays, with
+// them, until there is another.
+func (st *repoState) renewBase() {
+	st.base.mu.Lock()
+	defer st.base.mu.Unlock()
+	b := st.base.base
+	if b == nil {
+		return
+	}
+	v := st.views.hold()
+	if !v.gone[b.number] {
+		b.view, v = v, b.view
+	}
+	st.views.release(v)
 }
 
 // setBase puts b, or nil, in the place of the base pack.
@@ -142,20 +160,30 @@ func (st *repoState) loadBase() {
 }
 
 func (st *repoState) openBase(number uint32) error {
+	v := st.views.hold()
+	rec, err := st.livePack(number)
+	if err == nil {
+		var g *graph.Graph
+		if g, err = graph.Open(st.graphPath(rec.Info.ID), rec.Stored); err == nil {
+			st.setBase(&basePack{Graph: g, id: rec.Info.ID, number: number, users: 1, view: v})
+			return nil
+		}
+	}
+	st.views.release(v)
+	return err
+}
+
+// livePack returns the record of a pack that was not merged into another.
+func (st *repoState) livePack(number uint32) (*packRecord, error) {
 	id, err := st.packID(number)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	rec, err := st.packRecord(id)
-	if err != nil || rec == nil {
-		return cmp.Or(err, error(ErrNotFound))
+	rec, _, err := st.packRecord(id)
+	if err == nil && (rec == nil || rec.Gone) {
+		err = fmt.Errorf("pack %d: %w", number, ErrMerged)
 	}
-	g, err := graph.Open(st.graphPath(id), rec.Stored)
-	if err != nil {
-		return err
-	}
-	st.setBase(&basePack{Graph: g, id: id, number: number, users: 1})
-	return nil
+	return rec, err
 }
 
 // chooseBase makes a graph file for the largest new pack that can have one, if it is much larger than the base pack. It runs
@@ -163,7 +191,10 @@ func (st *repoState) openBase(number uint32) error {
 func (st *repoState) chooseBase() error {
 	st.base.choosing.Lock()
 	defer st.base.choosing.Unlock()
-	recs, err := st.packsFrom(st.base.tried)
+	v := st.views.hold() // packs that are merged meanwhile stay
+	defer st.views.release(v)
+	recs, _, err := st.packs()
+	recs = slices.DeleteFunc(recs, func(r *packRecord) bool { return r.Number < st.base.tried })
 	if err != nil || len(recs) == 0 {
 		return err
 	}
@@ -198,16 +229,49 @@ func (st *repoState) chooseBase() error {
 	return nil
 }
 
+// moveBase makes the pack that stands first the base pack, if that was merged, or there is none.
+func (st *repoState) moveBase(ctx context.Context) error {
+	st.base.choosing.Lock()
+	defer st.base.choosing.Unlock()
+	v := st.views.hold()
+	defer st.views.release(v)
+	b := st.useBase()
+	defer st.dropBase(b)
+	if b != nil && !v.gone[b.number] {
+		return nil
+	}
+	rec, err := st.firstPack()
+	if err == nil && rec != nil && int(rec.Info.Objects) >= st.s.opts.GraphObjects && rec.Info.Size == rec.Stored {
+		if err = st.makeGraph(ctx, rec.Number); err == nil {
+			return nil
+		}
+	}
+	if b != nil {
+		st.setBase(nil)
+	}
+	if errors.Is(err, graph.ErrOpen) {
+		return nil
+	}
+	return err
+}
+
+// firstPack returns the pack that stands before all others, and so is closed under links; nil if there is none.
+func (st *repoState) firstPack() (first *packRecord, err error) {
+	live, _, err := st.packs()
+	for _, rec := range live {
+		if !rec.Cruft && (first == nil || rec.first() < first.first()) {
+			first = rec
+		}
+	}
+	return first, err
+}
+
 // makeGraph makes the graph file of a pack and makes it the base pack. Its records must be in index.db. If the pack is not
 // closed under links, the error wraps graph.ErrOpen.
 func (st *repoState) makeGraph(ctx context.Context, number uint32) error {
-	id, err := st.packID(number)
+	rec, err := st.livePack(number)
 	if err != nil {
 		return err
-	}
-	rec, err := st.packRecord(id)
-	if err != nil || rec == nil {
-		return cmp.Or(err, error(ErrNotFound))
 	}
 	objects, err := st.graphObjects(ctx, number)
 	if err != nil {
@@ -227,7 +291,7 @@ func (st *repoState) makeGraph(ctx context.Context, number uint32) error {
 	if err := st.openBase(number); err != nil {
 		return err
 	}
-	if last != nil && last.id != id {
+	if last != nil && last.id != rec.Info.ID {
 		if err := os.Remove(st.graphPath(last.id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -171,11 +171,11 @@ func (c *checker) checkRepoEntry(e Entry) error {
 	}
 	st := newRepoState(c.s, e.Repo, r.init.Format)
 	for _, p := range e.Packs {
-		rec, err := st.packRecord(p.ID)
+		rec, _, err := st.packRecord(p.ID)
 		if err != nil {
 			return err
 		}
-		if (rec == nil || rec.Info != p) && len(r.lostPacks) < MaxProblems {
+		if (rec == nil || rec.Info != p || rec.Merged) && len(r.lostPacks) < MaxProblems {
 			r.lostPacks = append(r.lostPacks, lostPack{e.Seq, p.ID})
 		}
 	}
@@ -376,6 +376,9 @@ func (c *checker) checkStrays() error {
 
 // checkReceived checks that the pack still hashes to its id.
 func (c *checker) checkReceived(st *repoState, rec *packRecord) {
+	if rec.Merged {
+		return // checkPack does it
+	}
 	r, err := c.s.openReceived(st.id, rec)
 	if err != nil {
 		c.problem(st.id, "%v", err)

@@ -34,7 +34,7 @@ func (c *checker) checkBase(st *repoState) error {
 }
 
 func (c *checker) compareGraph(st *repoState, base *basePack, to *comparer) error {
-	rec, err := st.packRecord(base.id)
+	rec, _, err := st.packRecord(base.id)
 	if err != nil {
 		return err
 	}

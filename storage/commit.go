@@ -3,13 +3,17 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
 
-// A request asks the committer for one group of transactions, all or none, or for facts to be stored.
+// A request asks the committer for one group of transactions, all or none, for facts to be stored, or for packs to be
+// merged or swept up.
 type request struct {
 	txns  []*Txn
+	merge *mergeRequest
+	sweep *sweepRequest
 	facts map[string][]byte
 	state *State // what a fact in facts says
 
@@ -183,8 +187,18 @@ func (s *Store) apply(tx *bbolt.Tx, r *request, h *head) error {
 			return err
 		}
 	}
+	if r.merge != nil {
+		if err := st.addMerge(r.merge); err != nil {
+			return err
+		}
+	}
 	if err := st.put(); err != nil {
 		return err
+	}
+	if r.sweep != nil {
+		if err := r.sweep.apply(tx); err != nil {
+			return err
+		}
 	}
 	if err := putFacts(tx, r.facts); err != nil {
 		return err
@@ -229,7 +243,18 @@ func (s *Store) settle(r *request, ok bool) {
 		s.state = *r.state
 		s.mu.Unlock()
 	}
+	for _, m := range r.stage.moves {
+		m.repo.views.move(m.numbers, m.gone)
+		if !m.gone {
+			m.repo.recalled(m.numbers)
+		}
+	}
+	if r.merge != nil {
+		r.merge.st.leave(r.merge.gone)
+		r.merge.st.renewBase()
+	}
 	for _, p := range r.stage.packs {
 		s.filler.add(p.repo)
+		s.merger.add(p.repo.id, time.Now().Add(s.opts.MergeDelay))
 	}
 }

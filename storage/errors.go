@@ -36,6 +36,8 @@ var (
 	ErrNotCommit = errors.New("a branch must name a commit")
 	// ErrCorrupt: what is on disk contradicts itself; run `holdfast check`.
 	ErrCorrupt = errors.New("the store is corrupt")
+	// ErrMerged: the pack's objects were merged into another pack; its bytes as they were received are on the mirrors only.
+	ErrMerged = errors.New("merged into another pack: its bytes as received are on the mirrors only")
 	// ErrEmpty: the transaction changes nothing.
 	ErrEmpty = errors.New("nothing to commit")
 )

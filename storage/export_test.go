@@ -1,5 +1,7 @@
 package storage
 
+import "context"
+
 // Fill makes index.db cover all of the repository's packs.
 func (s *Store) Fill(id RepoID) error {
 	rec, err := s.repoRecord(id)
@@ -41,4 +43,9 @@ func (s *Store) BaseObjects(id RepoID) int {
 		return 0
 	}
 	return b.Len()
+}
+
+// Merge makes all merges that are due in a repository. Packs with an entry past settled stay.
+func (s *Store) Merge(ctx context.Context, id RepoID, settled Seq) error {
+	return s.mergeAll(ctx, id, settled)
 }

@@ -253,11 +253,13 @@ func (st *repoState) load() error {
 	if err != nil {
 		return err
 	}
-	missing, err := st.packsFrom(filled)
+	live, gone, err := st.packs()
 	if err != nil {
 		return err
 	}
-	for _, rec := range missing {
+	st.lose(gone)
+	missing, _ := slices.BinarySearchFunc(live, filled, func(rec *packRecord, n uint32) int { return cmp.Compare(rec.Number, n) })
+	for _, rec := range live[missing:] {
 		f, err := st.loadFresh(rec)
 		if err != nil {
 			st.fresh.close()
@@ -269,7 +271,7 @@ func (st *repoState) load() error {
 	st.fresh.filled, st.fresh.loaded = filled, true
 	st.fresh.mu.Unlock()
 	st.loadBase()
-	if len(missing) > 0 {
+	if missing < len(live) {
 		st.s.filler.add(st)
 	}
 	return st.removeFilled(filled)
@@ -286,18 +288,26 @@ func (st *repoState) removeFilled(filled uint32) error {
 	return err
 }
 
-// packsFrom returns the records of the repository's packs from a number on.
-func (st *repoState) packsFrom(number uint32) (recs []*packRecord, err error) {
-	for {
-		var page []*packRecord
-		page, err = st.packsPage(number, 1000)
+// packs returns the records of the repository's packs, by number, and of those that were merged into others and are not
+// swept up yet.
+func (st *repoState) packs() (live, gone []*packRecord, err error) {
+	for number := uint32(0); ; {
+		page, err := st.packsPage(number, 1000)
 		if err != nil || len(page) == 0 {
-			return recs, err
+			return live, gone, err
 		}
-		recs = append(recs, page...)
+		for _, rec := range page {
+			if rec.Gone {
+				gone = append(gone, rec)
+			} else {
+				live = append(live, rec)
+			}
+		}
 		number = page[len(page)-1].Number + 1
 	}
 }
+
+// packsPage returns the records of listed packs from a number on.
 
 func (st *repoState) packsPage(number uint32, limit int) (recs []*packRecord, err error) {
 	err = st.s.view(func(tx *bbolt.Tx) error {
@@ -306,8 +316,8 @@ func (st *repoState) packsPage(number uint32, limit int) (recs []*packRecord, er
 		k, v := c.Seek(repoPackKey(st.id, number))
 		for ; k != nil && string(k[:16]) == prefix && len(recs) < limit; k, v = c.Next() {
 			rec, err := getPack(tx, PackID(v), st.id)
-			if err == nil && rec == nil {
-				err = fmt.Errorf("%w: host.db lists pack %x without a record", ErrCorrupt, v)
+			if err == nil && (rec == nil || string(repoPackKey(st.id, rec.Number)) != string(k)) {
+				err = fmt.Errorf("%w: host.db lists pack %x without its record", ErrCorrupt, v)
 			}
 			if err != nil {
 				return err
@@ -319,13 +329,16 @@ func (st *repoState) packsPage(number uint32, limit int) (recs []*packRecord, er
 	return recs, err
 }
 
-// packRecord returns the record of one pack, nil if the repository does not have it.
-func (st *repoState) packRecord(id PackID) (rec *packRecord, err error) {
+// packRecord returns the record of one pack, nil if the repository never had it. listed reports whether its file should
+// be there: it is not merged into another pack and swept up.
+func (st *repoState) packRecord(id PackID) (rec *packRecord, listed bool, err error) {
 	err = st.s.view(func(tx *bbolt.Tx) error {
-		rec, err = getPack(tx, id, st.id)
+		if rec, err = getPack(tx, id, st.id); err == nil && rec != nil {
+			listed = tx.Bucket(bucketRepoPacks).Get(repoPackKey(st.id, rec.Number)) != nil
+		}
 		return err
 	})
-	return rec, err
+	return rec, listed, err
 }
 
 // loadFresh returns a committed pack with its records. An index file that is lost or broken is made again.
@@ -359,10 +372,15 @@ func (st *repoState) rescan(rec *packRecord, b bounds) (records, error) {
 
 // scan verifies a stored pack and returns what is in it.
 func (st *repoState) scan(ctx context.Context, f *os.File, rec *packRecord) (*pack.Received, error) {
+	return pack.Scan(ctx, f, st.scanOptions(rec.Stored))
+}
+
+// scanOptions are those for a stored pack whose file has so many bytes.
+func (st *repoState) scanOptions(stored int64) pack.Options {
 	o := st.s.opts
-	return pack.Scan(ctx, f, pack.Options{
-		Format: st.format, MaxBytes: rec.Stored, MaxObjects: math.MaxUint32, MaxObjectBytes: o.MaxObjectBytes,
+	return pack.Options{
+		Format: st.format, MaxBytes: stored, MaxObjects: math.MaxUint32, MaxObjectBytes: o.MaxObjectBytes,
 		MaxInflatedBytes: math.MaxInt64, MaxMemoryBytes: o.MaxReadBytes, MaxDepth: o.MaxDepth + 1,
 		Base: st.readObject,
-	})
+	}
 }

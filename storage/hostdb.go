@@ -23,7 +23,7 @@ var (
 	bucketJournal   = []byte("journal")   // sequence (8 bytes) -> the entry's line
 	bucketRepos     = []byte("repos")     // repository -> JSON repoRecord
 	bucketPacks     = []byte("packs")     // PackID and repository -> JSON packRecord
-	bucketRepoPacks = []byte("repopacks") // repository and local pack number (4 bytes) -> PackID
+	bucketRepoPacks = []byte("repopacks") // repository and local pack number (4 bytes) -> PackID, until it is swept up
 	bucketAbsent    = []byte("absent")    // repository of which the journal alone was restored -> nothing
 	bucketSecrets   = []byte("secrets")   // name -> value
 	bucketFacts     = []byte("facts")     // name -> value
@@ -41,14 +41,33 @@ type repoRecord struct {
 	Refs  int      `json:"refs"`
 }
 
-// packRecord is what host.db keeps of a pack.
+// packRecord is what host.db keeps of a pack: one that was received, or one that a merge has made. The record of a
+// received pack stays for ever, since entries name it.
 type packRecord struct {
-	Info     PackInfo `json:"info"`
+	Info     PackInfo `json:"info"`    // of a merged pack: without the bases that were added
 	Trailer  []byte   `json:"trailer"` // of the pack as received
 	Stored   int64    `json:"stored"`  // bytes of the file, after bases were added
-	Seq      Seq      `json:"seq"`     // the first entry that names the pack
+	Seq      Seq      `json:"seq"`     // the last entry that names the pack, or one of those that were merged into it
 	Number   uint32   `json:"number"`  // local to the repository
 	External []byte   `json:"external,omitempty"`
+
+	Merged bool   `json:"merged,omitempty"` // made by a merge: no entry names it
+	First  uint32 `json:"first,omitempty"`  // of a merged pack: the lowest of the numbers that were merged into it
+	Cruft  bool   `json:"cruft,omitempty"`  // holds what no ref led to when it was made
+
+	// Gone says that the pack's objects are in pack Into now, or where that one went. Its file, its records in index.db and
+	// its number are swept up once nobody reads there any more.
+	Gone bool   `json:"gone,omitempty"`
+	Into uint32 `json:"into,omitempty"`
+}
+
+// first is where the pack stands among the others: what its objects link to is in packs before it, or in itself. Cruft
+// packs stand aside.
+func (r *packRecord) first() uint32 {
+	if r.Merged {
+		return r.First
+	}
+	return r.Number
 }
 
 // hostMmap is mapped for host.db ahead of its growth: bbolt maps anew only when the file outgrows the mapping, and

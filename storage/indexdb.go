@@ -17,7 +17,7 @@ import (
 
 // The buckets of an index.db. Everything in it can be made again from the packs.
 var (
-	indexMeta    = []byte("meta")    // "version" -> 1; "filled" -> number of packs; "last" -> PackID of the last of them
+	indexMeta    = []byte("meta")    // "version" -> 1; "filled" -> packs with lower numbers are here; "last" -> PackID of one of them, to tell whether it fits host.db
 	indexObjects = []byte("objects") // see objectKey -> records, see appendRecord
 	indexBases   = []byte("bases")   // see baseKey -> offset (8 bytes) of a base that was added to a thin pack
 )
@@ -117,12 +117,16 @@ func cutRecord(b []byte, idSize int) (rest []byte, loc location, tail []byte, er
 	return rest, loc, b, nil
 }
 
-// findRecord looks the object up in index.db. raw is its id.
-func findRecord(c *bbolt.Cursor, raw []byte) (location, bool, error) {
+// findRecord looks the object up in index.db, but not in packs that are gone. raw is its id.
+func findRecord(c *bbolt.Cursor, raw []byte, gone map[uint32]bool) (location, bool, error) {
 	for k, v := c.Seek(raw[:2]); len(k) == 6 && k[0] == raw[0] && k[1] == raw[1]; k, v = c.Next() {
+		number := binary.BigEndian.Uint32(k[2:])
+		if gone[number] {
+			continue
+		}
 		loc, ok, err := findInGroup(v, raw)
 		if err != nil || ok {
-			loc.number = binary.BigEndian.Uint32(k[2:])
+			loc.number = number
 			return loc, ok, err
 		}
 	}
@@ -174,7 +178,7 @@ func (st *repoState) checkIndexDB() (filled uint32, err error) {
 		return 0, nil
 	}
 	var last PackID
-	err = st.withIndex(func(tx *bbolt.Tx) error {
+	fits := st.withIndex(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(indexMeta)
 		if v := meta.Get([]byte("filled")); len(v) == 4 {
 			filled = binary.BigEndian.Uint32(v)
@@ -182,19 +186,23 @@ func (st *repoState) checkIndexDB() (filled uint32, err error) {
 		copy(last[:], meta.Get([]byte("last")))
 		return nil
 	})
-	if err == nil && filled > 0 {
-		var recs []*packRecord
-		if recs, err = st.packsPage(filled-1, 1); err != nil {
+	if fits == nil && filled > 0 {
+		repo, err := st.s.repoRecord(st.id)
+		if err != nil {
 			return 0, err
 		}
-		if len(recs) == 0 || recs[0].Number != filled-1 || recs[0].Info.ID != last {
-			err = fmt.Errorf("index.db covers packs that host.db does not know")
+		rec, listed, err := st.packRecord(last)
+		if err != nil {
+			return 0, err
+		}
+		if !listed || rec.Number >= filled || filled > repo.Packs {
+			fits = errors.New("index.db covers packs that host.db does not know")
 		}
 	}
-	if err == nil {
+	if fits == nil {
 		return filled, nil
 	}
-	st.s.opts.Log.Warn("making index.db anew", "repo", st.id, "err", err)
+	st.s.opts.Log.Warn("making index.db anew", "repo", st.id, "err", fits)
 	st.s.indexes.forget(st)
 	return 0, os.Remove(path)
 }

@@ -15,7 +15,7 @@ import (
 
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
 
-// lookup finds an object. It counts objects of pushes that are being committed: their refs may be visible already.
+// lookup finds an object. Whoever reads it from the place that it is told holds a view from before the lookup on. It counts objects of pushes that are being committed: their refs may be visible already.
 func (st *repoState) lookup(id object.ID) (location, bool, error) {
 	loc, _, ok, err := st.find(id)
 	return loc, ok, err
@@ -40,6 +40,8 @@ func (st *repoState) find(id object.ID) (location, *freshPack, bool, error) {
 	if id.Format() != st.format {
 		return location{}, nil, false, nil
 	}
+	v := st.views.hold() // before all else: what is not gone in it stays in index.db until it is released
+	defer st.views.release(v)
 	fresh, f, err := st.fresh.lookup(id)
 	if err != nil {
 		return location{}, nil, false, err
@@ -49,7 +51,7 @@ func (st *repoState) find(id object.ID) (location, *freshPack, bool, error) {
 		var loc location
 		var ok bool
 		err := st.withIndex(func(tx *bbolt.Tx) (err error) {
-			loc, ok, err = findRecord(tx.Bucket(indexObjects).Cursor(), id.Append(raw[:0]))
+			loc, ok, err = findRecord(tx.Bucket(indexObjects).Cursor(), id.Append(raw[:0]), v.gone)
 			return err
 		})
 		if err != nil || ok {
@@ -60,10 +62,13 @@ func (st *repoState) find(id object.ID) (location, *freshPack, bool, error) {
 }
 
 // hasIndex reports whether index.db covers any pack.
-func (st *repoState) hasIndex() bool {
-	st.fresh.mu.RLock()
-	defer st.fresh.mu.RUnlock()
-	return st.fresh.filled > 0
+func (st *repoState) hasIndex() bool { return st.fresh.indexed() > 0 }
+
+// indexed returns the number below which all packs are in index.db.
+func (fp *freshPacks) indexed() uint32 {
+	fp.mu.RLock()
+	defer fp.mu.RUnlock()
+	return fp.filled
 }
 
 // lookupPage is the number of lookups that share one short read of index.db.
@@ -100,6 +105,8 @@ func (st *repoState) lookupIndexed(ids []object.ID, page []location, found []boo
 	if !st.hasIndex() {
 		return nil
 	}
+	v := st.views.hold()
+	defer st.views.release(v)
 	return st.withIndex(func(tx *bbolt.Tx) (err error) {
 		c := tx.Bucket(indexObjects).Cursor()
 		var raw [32]byte
@@ -107,7 +114,7 @@ func (st *repoState) lookupIndexed(ids []object.ID, page []location, found []boo
 			if id.Format() != st.format {
 				continue
 			}
-			if page[i], found[i], err = findRecord(c, id.Append(raw[:0])); err != nil {
+			if page[i], found[i], err = findRecord(c, id.Append(raw[:0]), v.gone); err != nil {
 				return err
 			}
 		}
@@ -133,6 +140,8 @@ func (st *repoState) packID(number uint32) (id PackID, err error) {
 }
 
 func (st *repoState) readObject(id object.ID) (object.Type, []byte, error) {
+	v := st.views.hold()
+	defer st.views.release(v)
 	loc, ok, err := st.lookup(id)
 	if err != nil {
 		return 0, nil, err
@@ -203,6 +212,8 @@ func (r *Repo) OpenObject(id object.ID) (object.Type, int64, io.ReadCloser, erro
 	if err != nil {
 		return 0, 0, nil, r.fail("open object", err)
 	}
+	v := st.views.hold()
+	defer st.views.release(v)
 	loc, ok, err := st.lookup(id)
 	if err == nil && !ok {
 		err = fmt.Errorf("object %s: %w", id, ErrNotFound)

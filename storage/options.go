@@ -30,9 +30,18 @@ type Options struct {
 	IndexDelay time.Duration
 	IndexPacks int
 
-	// GraphObjects is the size of the smallest pack that gets a graph file, in objects: fetches from smaller repositories
-	// cost little without one. Default 2,000.
+	// GraphObjects is the number of objects from which on a repository has a base pack, with a graph file: fetches from
+	// smaller repositories cost little without one. Default 2,000.
 	GraphObjects int
+
+	// MergePacks is the number of packs from which on a repository's newest packs are merged, if they are many for what they
+	// hold; default 8. MergeDelay is how long new packs wait for it; default 30 s. See Maintain.
+	MergePacks int
+	MergeDelay time.Duration
+	// MergeShare is the share of a core, in percent, that merging takes at most, and a fifth of it while pushes are under
+	// way; default 50, 100 is without bounds. MergeFree are the bytes that a merge leaves free on the disk; default 1 GiB.
+	MergeShare int
+	MergeFree  int64
 
 	// Log gets what goes wrong in the background. Default: slog.Default().
 	Log *slog.Logger
@@ -69,6 +78,12 @@ const (
 	StepGraphRename  Step = "graph file renamed"
 )
 
+// The steps of a merge take those of a push that have the same effect, then these.
+const (
+	StepSwept       Step = "merged pack removed"
+	StepSweepCommit Step = "merged packs forgotten by host.db"
+)
+
 func (o Options) withDefaults() Options {
 	limit(&o.MaxPackBytes, 16<<30)
 	limit(&o.MaxObjects, 50e6)
@@ -84,6 +99,10 @@ func (o Options) withDefaults() Options {
 	limit(&o.IndexDelay, 5*time.Second)
 	limit(&o.IndexPacks, 64)
 	limit(&o.GraphObjects, 2000)
+	limit(&o.MergePacks, 8)
+	limit(&o.MergeDelay, 30*time.Second)
+	limit(&o.MergeShare, 50)
+	limit(&o.MergeFree, 1<<30)
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"holdfast/storage/object"
@@ -164,13 +165,18 @@ func (t *Txn) placePacks() error {
 	return nil
 }
 
-// place puts p's file into the packs directory and makes it durable, unless an equal pack is there already.
+// place puts p's file into the packs directory and makes it durable, unless an equal pack is there already, be it one that
+// was merged into another and is not swept up yet: it stays while it is placed.
 //
 // Fsync before the rename, so that a pack that has its name is whole; directory fsync before host.db, since a stray pack
 // is garbage and a ref to a missing pack is data loss. The index file is not synced: it can be made again.
 func (st *repoState) place(p *txnPack) error {
-	if p.placed == nil {
-		p.placed = st.placedPack(p.info.ID)
+	for p.placed == nil {
+		if p.placed = st.placedPack(p.info.ID); p.placed == nil {
+			if err := st.sweep(); err != nil {
+				return err
+			}
+		}
 	}
 	placed := p.placed
 	placed.mu.Lock()
@@ -178,11 +184,11 @@ func (st *repoState) place(p *txnPack) error {
 	if placed.pack != nil {
 		return nil
 	}
-	rec, err := st.packRecord(p.info.ID)
+	_, listed, err := st.packRecord(p.info.ID)
 	if err != nil {
 		return err
 	}
-	if rec != nil {
+	if listed {
 		placed.pack, placed.committed = p, true
 		return nil
 	}
@@ -196,9 +202,14 @@ func (st *repoState) place(p *txnPack) error {
 	return nil
 }
 
+// placedPack returns the pack of that id that is placed, for one more transaction; nil if it was merged into another and
+// must be swept up first.
 func (st *repoState) placedPack(id PackID) *placedPack {
 	st.placeMu.Lock()
 	defer st.placeMu.Unlock()
+	if slices.ContainsFunc(st.tidy.lost, func(p *oldPack) bool { return p.rec.Info.ID == id }) {
+		return nil
+	}
 	placed := st.placed[id]
 	if placed == nil {
 		placed = new(placedPack)
@@ -287,8 +298,9 @@ func (st *repoState) unplace(p *txnPack, committed bool) {
 
 // remove removes a pack's files, those of a pack that host.db does not name.
 func (st *repoState) remove(id PackID) {
-	os.Remove(st.packPath(id))
-	os.Remove(st.indexPath(id))
+	for _, ext := range packExts {
+		os.Remove(st.pathOf(id, ext))
+	}
 }
 
 // openReceived streams a stored pack as it was received: its own header's count, none of the bases that were added, the

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -41,6 +42,10 @@ type repoState struct {
 
 	placeMu sync.Mutex // guards placed, and files in the packs directory against removal
 	placed  map[PackID]*placedPack
+
+	views   views
+	tidy    tidiness
+	merging atomic.Bool // for Stats
 
 	loadMu sync.Mutex // held while fresh is loaded
 	fresh  freshPacks
@@ -132,7 +137,9 @@ func (s *Store) knownState(id RepoID, format object.Format) (*repoState, error) 
 }
 
 func newRepoState(s *Store, id RepoID, format object.Format) *repoState {
-	return &repoState{s: s, id: id, format: format, placed: map[PackID]*placedPack{}}
+	st := &repoState{s: s, id: id, format: format, placed: map[PackID]*placedPack{}}
+	st.views.freed = func() { s.merger.add(id, time.Now()) }
+	return st
 }
 
 // enter returns the state for a transaction on r, and the RepoInit if the transaction is to bring r into being.
@@ -194,11 +201,18 @@ func (s *Store) dirOf(id RepoID) string {
 func (st *repoState) packsDir() string { return filepath.Join(st.s.dirOf(st.id), "packs") }
 
 func (st *repoState) packPath(id PackID) string {
-	return filepath.Join(st.packsDir(), id.String()+".pack")
+	return st.pathOf(id, ".pack")
 }
 
 func (st *repoState) indexPath(id PackID) string {
-	return filepath.Join(st.packsDir(), id.String()+".idx")
+	return st.pathOf(id, ".idx")
+}
+
+// packExts are the endings of a pack's files.
+var packExts = []string{".pack", ".idx", ".graph"}
+
+func (st *repoState) pathOf(id PackID, ext string) string {
+	return filepath.Join(st.packsDir(), id.String()+ext)
 }
 
 // Store returns the store that the repository is in.

@@ -3,8 +3,8 @@ package storage
 import (
 	"cmp"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,8 +21,10 @@ type stage struct {
 	head    head
 	epoch   uint64
 	repos   map[RepoID]*repoRecord
-	refs    map[string]*Ref // by refKey; nil for a deleted ref
-	packs   []stagedPack
+	refs    map[string]*Ref        // by refKey; nil for a deleted ref
+	records map[string]*packRecord // by packKey
+	packs   []stagedPack           // that come into their repositories
+	moves   []packMove
 	rows    []row // further puts
 	entries []Entry
 }
@@ -31,6 +33,13 @@ type stagedPack struct {
 	repo   *repoState
 	pack   *txnPack
 	number uint32
+}
+
+// packMove says that packs were merged into others, or that one of those is wanted again.
+type packMove struct {
+	repo    *repoState
+	numbers []uint32
+	gone    bool
 }
 
 type row struct {
@@ -42,7 +51,7 @@ func newStage(s *Store, tx *bbolt.Tx, h head) *stage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return &stage{s: s, tx: tx, head: h, epoch: s.state.Epoch,
-		repos: map[RepoID]*repoRecord{}, refs: map[string]*Ref{}}
+		repos: map[RepoID]*repoRecord{}, refs: map[string]*Ref{}, records: map[string]*packRecord{}}
 }
 
 // add stages one transaction.
@@ -154,38 +163,58 @@ func (st *stage) repo(id RepoID) (*repoRecord, error) {
 	return rec, nil
 }
 
-// addPack stages the record of a pack that the repository does not have yet.
-func (st *stage) addPack(t *Txn, p *txnPack, rec *repoRecord, seq Seq) error {
-	for _, have := range st.packs {
-		if have.repo == t.st && have.pack.info.ID == p.info.ID {
-			return nil
-		}
+// pack returns the stage's copy of a pack's record, nil if there is none.
+func (st *stage) pack(id PackID, repo RepoID) (*packRecord, error) {
+	key := string(packKey(id, repo))
+	if rec, ok := st.records[key]; ok {
+		return rec, nil
 	}
-	have, err := getPack(st.tx, p.info.ID, t.repo.id)
+	rec, err := getPack(st.tx, id, repo)
+	if err != nil || rec == nil {
+		return nil, err
+	}
+	st.records[key] = rec
+	return rec, nil
+}
+
+// addPack stages the record of a pack. If the repository has it already, that it is named again is noted: its bytes are
+// needed until the entry is shipped.
+func (st *stage) addPack(t *Txn, p *txnPack, rec *repoRecord, seq Seq) error {
+	have, err := st.pack(p.info.ID, t.repo.id)
 	if err != nil {
 		return err
 	}
-	if have != nil {
-		if have.External == nil && p.external != nil {
-			have.External = p.external
-			return st.putLater(bucketPacks, packKey(p.info.ID, t.repo.id), have)
-		}
-		return nil
+	if have == nil {
+		have = &packRecord{Info: p.info, Trailer: p.trailer, External: p.external}
+		st.bring(t.st, have, rec, p.placed.pack)
+	} else if have.Gone {
+		st.recall(t.st, have, rec, p.placed.pack)
 	}
-	placed := p.placed.pack // of two equal packs, the one whose file is there
-	number := rec.Packs
-	rec.Packs++
-	st.packs = append(st.packs, stagedPack{repo: t.st, pack: placed, number: number})
-	st.rows = append(st.rows, row{bucketRepoPacks, repoPackKey(t.repo.id, number), p.info.ID[:]})
-	return st.putLater(bucketPacks, packKey(p.info.ID, t.repo.id), packRecord{
-		Info: p.info, Trailer: p.trailer, Stored: placed.stored, Seq: seq, Number: number, External: p.external,
-	})
+	have.Seq = seq
+	if have.External == nil {
+		have.External = p.external
+	}
+	return nil
 }
 
-func (st *stage) putLater(bucket, key []byte, v any) error {
-	raw, err := json.Marshal(v)
-	st.rows = append(st.rows, row{bucket, key, raw})
-	return err
+// bring gives a pack a number. p is, of two equal packs, the one whose file is there.
+func (st *stage) bring(repo *repoState, have *packRecord, rec *repoRecord, p *txnPack) {
+	have.Number, have.Stored = rec.Packs, p.stored
+	rec.Packs++
+	st.records[string(packKey(have.Info.ID, repo.id))] = have
+	st.packs = append(st.packs, stagedPack{repo: repo, pack: p, number: have.Number})
+	st.rows = append(st.rows, row{bucketRepoPacks, repoPackKey(repo.id, have.Number), have.Info.ID[:]})
+}
+
+// recall brings back a pack that was merged into another. While it is not swept up it is as it was, else it was stored
+// again.
+func (st *stage) recall(repo *repoState, have *packRecord, rec *repoRecord, p *txnPack) {
+	have.Gone, have.Into = false, 0
+	if st.tx.Bucket(bucketRepoPacks).Get(repoPackKey(repo.id, have.Number)) == nil {
+		st.bring(repo, have, rec, p)
+	} else {
+		st.moves = append(st.moves, packMove{repo: repo, numbers: []uint32{have.Number}})
+	}
 }
 
 // put writes what was staged into the transaction of host.db.
@@ -209,6 +238,11 @@ func (st *stage) put() error {
 	}
 	for id, rec := range st.repos {
 		if err := putJSON(st.tx.Bucket(bucketRepos), id.raw(), rec); err != nil {
+			return err
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(st.records)) {
+		if err := putJSON(st.tx.Bucket(bucketPacks), []byte(key), st.records[key]); err != nil {
 			return err
 		}
 	}

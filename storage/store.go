@@ -37,6 +37,9 @@ type Store struct {
 	filler  *filler
 	graphs  *graphQueue
 	few     int // see fewObjects
+	merger  *merger
+	mergeMu sync.Mutex   // held while packs are merged: one merge at a time
+	pushes  atomic.Int64 // open transactions of repositories
 
 	reposMu sync.Mutex // guards repos
 	repos   map[RepoID]*repoState
@@ -87,7 +90,8 @@ func Open(dir string, o Options) (*Store, error) {
 		repos: map[RepoID]*repoState{}, hints: map[string][]byte{},
 		bases: pack.NewCache(o.CacheBytes), few: fewObjects,
 	}
-	s.packs, s.indexes, s.filler, s.graphs = newPackCache(s), newIndexCache(s), newFiller(), newGraphQueue()
+	s.packs, s.indexes, s.filler = newPackCache(s), newIndexCache(s), newFiller()
+	s.graphs, s.merger = newGraphQueue(), newMerger()
 	if err := errors.Join(s.loadHead(), s.loadState(), s.clean()); err != nil {
 		host.Close()
 		return nil, &Error{Op: "open", Err: err}
@@ -104,6 +108,8 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		close(s.stop)
 		s.workers.Wait()
+		s.mergeMu.Lock() // what merges ends at once, and nothing begins any more
+		defer s.mergeMu.Unlock()
 		if !s.dead.Load() {
 			err = s.flushHints()
 		}
@@ -327,8 +333,13 @@ func putFacts(tx *bbolt.Tx, facts map[string][]byte) error {
 
 // OpenPack returns the pack's bytes exactly as they were received. The caller closes the reader; it holds nothing that
 // a writer waits for, however slowly it is read.
+//
+// After a pack's last entry is settled (see Maintain) it may be merged into another: then the error wraps ErrMerged.
 func (s *Store) OpenPack(id PackID) (io.ReadCloser, error) {
-	repo, rec, err := s.findPack(id)
+	repo, rec, err := s.findPack(id, func(rec, other *packRecord) bool { return rec.Gone && !other.Gone })
+	if err == nil && (rec.Gone || rec.Merged) {
+		err = fmt.Errorf("pack %s: %w", id, ErrMerged)
+	}
 	if err != nil {
 		return nil, &Error{Op: "open pack", Err: err}
 	}
@@ -337,15 +348,15 @@ func (s *Store) OpenPack(id PackID) (io.ReadCloser, error) {
 
 // External returns what Txn.SetExternal stored with the pack, nil if nothing.
 func (s *Store) External(id PackID) ([]byte, error) {
-	_, rec, err := s.findPack(id)
+	_, rec, err := s.findPack(id, func(rec, other *packRecord) bool { return rec.External == nil && other.External != nil })
 	if err != nil {
 		return nil, &Error{Op: "find pack", Err: err}
 	}
 	return rec.External, nil
 }
 
-// findPack returns a repository that has the pack, one with an external record if there is any.
-func (s *Store) findPack(id PackID) (repo RepoID, found *packRecord, err error) {
+// findPack returns a repository that has the pack: of two records the one that is better.
+func (s *Store) findPack(id PackID, better func(than, rec *packRecord) bool) (repo RepoID, found *packRecord, err error) {
 	err = s.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketPacks).Cursor()
 		for k, _ := c.Seek(id[:]); len(k) == len(id)+16 && PackID(k[:len(id)]) == id; k, _ = c.Next() {
@@ -353,7 +364,7 @@ func (s *Store) findPack(id PackID) (repo RepoID, found *packRecord, err error) 
 			if err != nil {
 				return err
 			}
-			if found == nil || (found.External == nil && rec.External != nil) {
+			if found == nil || better(found, rec) {
 				repo, found = repoIDFromRaw(k[len(id):]), rec
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -73,17 +74,11 @@ func (s *Store) strayIn(id RepoID, dir string, fn func(path string) error) error
 	}
 }
 
-// knows reports whether a name in the packs directory is that of a pack which host.db names, or of its index file.
+// knows reports whether a name in the packs directory is that of a pack which host.db lists, or of a file beside one.
 func (st *repoState) knows(name string) (bool, error) {
-	stem, ok := strings.CutSuffix(name, ".pack")
-	if !ok {
-		stem, ok = strings.CutSuffix(name, ".idx")
-	}
-	if !ok {
-		stem, ok = strings.CutSuffix(name, ".graph")
-	}
+	ext := filepath.Ext(name)
 	var id PackID
-	if !ok || id.UnmarshalText([]byte(stem)) != nil {
+	if !slices.Contains(packExts, ext) || id.UnmarshalText([]byte(strings.TrimSuffix(name, ext))) != nil {
 		return false, nil
 	}
 	st.placeMu.Lock()
@@ -92,6 +87,6 @@ func (st *repoState) knows(name string) (bool, error) {
 	if placed {
 		return true, nil
 	}
-	rec, err := st.packRecord(id)
-	return rec != nil, err
+	_, listed, err := st.packRecord(id)
+	return listed, err
 }

@@ -72,6 +72,7 @@ func (r *Repo) Begin(m Meta) (*Txn, error) {
 	if t.st, t.init, err = r.s.enter(r); err != nil {
 		return nil, &Error{Op: "begin", Repo: r.id, Err: err}
 	}
+	r.s.pushes.Add(1)
 	return t, nil
 }
 
@@ -308,6 +309,7 @@ func (t *Txn) release(committed bool) {
 		t.st.unplace(p, committed)
 	}
 	if t.st != nil {
+		t.s.pushes.Add(-1)
 		t.s.leave(t.repo.id, t.st)
 	}
 }

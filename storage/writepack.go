@@ -22,6 +22,8 @@ func (r *Repo) WritePack(ctx context.Context, w io.Writer, sel Selection,
 	if err != nil {
 		return 0, r.fail("write pack", err)
 	}
+	v := st.views.hold() // for as long as the receiver takes, and from before the base pack is known
+	defer st.views.release(v)
 	base := st.useBase()
 	defer st.dropBase(base)
 	set, places, err := st.selectObjects(ctx, sel, base, progress)

@@ -298,6 +298,9 @@ func (p *Pack) CopyEntryData(w io.Writer, off, end int64) error {
 	return err
 }
 
+// Checksum returns the CRC-32 of the entry that begins at off and ends at end: what its Record should have.
+func (p *Pack) Checksum(off, end int64) (uint32, error) { return p.copyRange(io.Discard, off, end, 0) }
+
 const copyBuffer = 64 << 10
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
