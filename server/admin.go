@@ -324,6 +324,8 @@ type RepoInfo struct {
 	Last   storage.Seq       `json:"last_entry"` // 0 if nothing was pushed yet
 	SSH    string            `json:"ssh,omitempty"`
 	HTTP   string            `json:"http,omitempty"`
+
+	Storage *storage.Stats `json:"storage,omitempty"` // said of a single repository only
 }
 
 // Repos returns the repositories that who may read, in the order of their names.
@@ -351,7 +353,17 @@ func (s *Server) Repo(who auth.Identity, name string) (RepoInfo, error) {
 	if !ok {
 		return RepoInfo{}, auth.ErrNotFound
 	}
-	return s.repoInfo(r)
+	info, err := s.repoInfo(r)
+	if err != nil {
+		return info, err
+	}
+	repo, err := s.store.Repo(storage.RepoID(r.ID))
+	if err != nil {
+		return info, err
+	}
+	stats, err := repo.Stats()
+	info.Storage = &stats
+	return info, err
 }
 
 func (s *Server) repoInfo(r auth.Repo) (RepoInfo, error) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"holdfast/replication"
@@ -28,9 +29,10 @@ type host struct {
 	log      *slog.Logger
 	detached bool
 
-	cancel context.CancelFunc // ends the replicator; nil before start
+	cancel context.CancelFunc // ends the replicator and the maintenance; nil before start
 	ended  chan struct{}      // closed when the replicator has ended
 	err    error              // of the replicator; set before ended is closed
+	tidy   sync.WaitGroup     // the store's maintenance
 }
 
 // openHost opens a host for one verb, with its mirrors but without listeners. close ends it.
@@ -178,16 +180,17 @@ func recordConfig(st *storage.Store, data []byte, now time.Time) error {
 	return st.SetFact(configFact, sum[:])
 }
 
-// start lets the replicator run until close.
+// start lets the replicator, and the store's maintenance behind it, run until close.
 func (h *host) start() {
 	h.ended = make(chan struct{})
+	var ctx context.Context
+	ctx, h.cancel = context.WithCancel(context.Background())
 	if h.rep == nil {
-		h.cancel = func() {}
+		h.tidy.Go(func() { h.store.Maintain(ctx, nil) })
 		close(h.ended)
 		return
 	}
-	var ctx context.Context
-	ctx, h.cancel = context.WithCancel(context.Background())
+	h.tidy.Go(func() { h.store.Maintain(ctx, h.rep.Settled) })
 	go func() {
 		defer close(h.ended)
 		h.err = h.rep.Run(ctx)
@@ -213,6 +216,7 @@ func (h *host) close() error {
 	if h.cancel != nil {
 		h.cancel()
 		<-h.ended
+		h.tidy.Wait()
 	}
 	return errors.Join(h.err, h.store.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -146,5 +147,34 @@ func (a *app) printRepo(r server.RepoInfo) error {
 			a.printf("  %s\n", url)
 		}
 	}
+	if r.Storage != nil {
+		a.printStorage(*r.Storage)
+	}
 	return nil
+}
+
+// printStorage tells what a repository takes on disk.
+func (a *app) printStorage(s storage.Stats) {
+	a.printf("  %d packs, %d objects, %d bytes", s.Packs, s.Objects, s.Bytes)
+	if s.BaseObjects > 0 {
+		a.printf("; base pack of %d objects", s.BaseObjects)
+	}
+	if s.CruftPacks > 0 {
+		a.printf("; unreachable: %d packs, %d objects, %d bytes", s.CruftPacks, s.CruftObjects, s.CruftBytes)
+	}
+	a.printf("\n")
+	if s.Leaving > 0 {
+		a.printf("  %d packs were merged and go once nobody reads them\n", s.Leaving)
+	}
+	if s.Merging {
+		a.printf("  packs are being merged\n")
+	}
+	if m := s.Last; m != nil {
+		result := "done"
+		if m.Error != "" {
+			result = m.Error
+		}
+		a.printf("  last merge %s: %d packs, %d objects, %d bytes in %s: %s\n", m.Time.Format(time.RFC3339), m.Packs, m.Objects, m.Bytes,
+			m.Duration.Round(time.Millisecond), result)
+	}
 }
