@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -131,7 +132,9 @@ func (h *host) has(repo string) bool {
 }
 
 // during measures the running server.
-func (h *host) during(work func() error) (usage, error) { return during(h.server.pid(), work) }
+func (h *host) during(calm time.Duration, work func() error) (usage, error) {
+	return during(h.server.pid(), calm, work)
+}
 
 // start runs holdfast and returns once it says what it listens on.
 func (b *bench) start(env []string, args ...string) (*process, error) {

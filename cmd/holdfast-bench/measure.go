@@ -111,27 +111,32 @@ func cpuOf(pid int) time.Duration {
 	return ticks * clockTick
 }
 
-// during measures a running process while work is done on it, and until it is quiet again.
-func during(pid int, work func() error) (usage, error) {
+// What follows a fetch is done at once; what follows a push may wait for some seconds before it begins.
+const (
+	afterFetch = time.Second
+	afterPush  = 8 * time.Second
+)
+
+// during measures a running process while work is done on it, and until it is quiet again for so long.
+func during(pid int, calm time.Duration, work func() error) (usage, error) {
 	u := usage{cpu: -cpuOf(pid)}
 	s, begin := watch(pid), time.Now()
 	err := work()
 	u.wall = time.Since(begin)
-	awaitQuiet(pid)
+	awaitQuiet(pid, calm)
 	s.stop()
 	u.cpu, u.anon, u.rss = u.cpu+cpuOf(pid), s.anon, s.rss
 	return u, err
 }
 
-// awaitQuiet waits until a process has used no CPU worth mentioning for a while, such as behind a push. It gives up after
-// ten minutes.
-func awaitQuiet(pid int) {
-	const step, calm = 500 * time.Millisecond, 4
-	for still, end := 0, time.Now().Add(10*time.Minute); still < calm && time.Now().Before(end); still++ {
+// awaitQuiet waits until a process has used no CPU worth mentioning for so long. It gives up after ten minutes.
+func awaitQuiet(pid int, calm time.Duration) {
+	const step = 250 * time.Millisecond
+	for still, end := time.Duration(0), time.Now().Add(10*time.Minute); still < calm && time.Now().Before(end); still += step {
 		before := cpuOf(pid)
 		time.Sleep(step)
-		if cpuOf(pid)-before > 3*clockTick {
-			still = -1
+		if cpuOf(pid)-before > 2*clockTick {
+			still = -step
 		}
 	}
 }

@@ -93,7 +93,6 @@ func (b *bench) engines(dir, repo string) (ours, gits uploader, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	awaitQuiet(h.server.pid())
 	h.stop()
 	copied, err := b.gitCopy(dir)
 	return b.ours(h.data(), repo), b.gitUploader(copied), err
@@ -124,7 +123,7 @@ func (b *bench) rowPushBig() ([]figure, error) {
 	soft, err := b.softHere()
 	var theirs usage
 	if soft != nil && err == nil {
-		theirs, err = soft.during(func() error {
+		theirs, err = soft.during(afterPush, func() error {
 			_, err := b.git(b.big, "push", "-q", soft.url("pushed"), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 			return err
 		})
@@ -169,12 +168,12 @@ func (b *bench) cloneOverSSH(dir, repo string, n int) (ours, theirs usage, here 
 	if err := h.serve(); err != nil {
 		return ours, theirs, false, err
 	}
-	if ours, err = h.during(b.clones(h.url(repo), n)); err != nil {
+	if ours, err = h.during(afterFetch, b.clones(h.url(repo), n)); err != nil {
 		return ours, theirs, false, err
 	}
 	soft, err := b.softRepo(dir, repo)
 	if soft != nil && err == nil {
-		theirs, err = soft.during(b.clones(soft.url(repo), n))
+		theirs, err = soft.during(afterFetch, b.clones(soft.url(repo), n))
 	}
 	return ours, theirs, soft != nil, err
 }
@@ -223,14 +222,14 @@ func (b *bench) rowPush() ([]figure, error) {
 }
 
 // tinyPushes makes commits and pushes each with git.
-func (b *bench) tinyPushes(during func(func() error) (usage, error), url string) (u usage, p50 time.Duration, err error) {
+func (b *bench) tinyPushes(during func(time.Duration, func() error) (usage, error), url string) (u usage, p50 time.Duration, err error) {
 	dir := b.path("tiny")
 	defer os.RemoveAll(dir)
 	if _, err := b.git(".", "init", "-q", "-b", "main", dir); err != nil {
 		return u, 0, err
 	}
 	var walls []time.Duration
-	u, err = during(func() error {
+	u, err = during(afterPush, func() error {
 		for i := range tinyPushes {
 			if err := os.WriteFile(filepath.Join(dir, "file"), []byte(strconv.Itoa(i)), 0o600); err != nil {
 				return err
@@ -516,7 +515,7 @@ func (h *host) cloneAway(dir, repo string) (u usage, f fetched, err error) {
 	if err != nil {
 		return u, f, err
 	}
-	u, err = h.during(func() (err error) {
+	u, err = h.during(afterFetch, func() (err error) {
 		f, err = h.uploader(repo).fetch(request{wants: wants})
 		return err
 	})

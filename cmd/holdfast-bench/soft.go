@@ -90,4 +90,6 @@ func (s *softServe) close() {
 
 func (s *softServe) url(repo string) string { return "ssh://admin@" + s.addr + "/" + repo }
 
-func (s *softServe) during(work func() error) (usage, error) { return during(s.cmd.Process.Pid, work) }
+func (s *softServe) during(calm time.Duration, work func() error) (usage, error) {
+	return during(s.cmd.Process.Pid, calm, work)
+}

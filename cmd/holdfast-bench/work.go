@@ -133,7 +133,7 @@ func (b *bench) gitCopy(dir string) (string, error) {
 
 // push puts branches and tags of a repository on a running host, unless they are there.
 func (h *host) push(dir, repo string) (usage, error) {
-	return h.during(func() error {
+	return h.during(afterPush, func() error {
 		_, err := h.b.git(dir, "push", "-q", h.url(repo), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 		return err
 	})
