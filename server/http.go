@@ -18,6 +18,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"holdfast/auth"
+	"holdfast/server/gitproto"
 )
 
 // HTTPConfig shapes an HTTP listener. Authenticate and Git are needed; a limit of zero means its default.
@@ -274,6 +275,8 @@ func (h *httpHandler) finish(out *response, r *http.Request, who auth.Identity, 
 		out.fail(http.StatusServiceUnavailable, no.text)
 	case r.Context().Err() != nil:
 		out.fail(http.StatusServiceUnavailable, "the request was cut off")
+	case errors.Is(err, gitproto.ErrHungUp):
+		out.fail(http.StatusBadRequest, "the request ends too early")
 	default:
 		out.fail(http.StatusInternalServerError, "internal error, see the server's log")
 	}

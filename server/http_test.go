@@ -22,6 +22,7 @@ import (
 
 	"holdfast/auth"
 	"holdfast/server"
+	"holdfast/server/gitproto"
 )
 
 const aliceToken = "hft_alice"
@@ -37,6 +38,8 @@ func httpConfig(serve func(ctx context.Context, r server.GitRequest, in io.Reade
 			switch {
 			case r.Repo == "panic":
 				panic("in a request")
+			case r.Repo == "cut":
+				return gitproto.ErrHungUp
 			case r.Repo == "public" && (r.Who.Name == "alice" || r.Service == server.UploadPack):
 			case r.Repo == "public":
 				return auth.ErrDenied
@@ -232,6 +235,7 @@ func TestHTTPAnswers(t *testing.T) {
 		{name: "gzip", method: "POST", path: "/private.git" + upload, header: with(post("git-upload-pack"), "Content-Encoding", "gzip"), body: zip("hello"), status: 200, text: " false hello"},
 		{name: "x-gzip", method: "POST", path: "/private.git" + upload, header: with(post("git-upload-pack"), "Content-Encoding", "x-gzip"), body: zip("hello"), status: 200, text: " false hello"},
 		{name: "deflate", method: "POST", path: "/private.git" + upload, header: with(post("git-upload-pack"), "Content-Encoding", "deflate"), body: "x", status: 415},
+		{name: "empty", method: "POST", path: "/cut.git" + upload, header: post("git-upload-pack"), status: 400, text: "ends too early"},
 		{name: "panic", method: "GET", path: "/panic" + refs, header: alice, status: 500, text: "internal error"},
 	} {
 		res := r.do(t, h)

@@ -3,6 +3,7 @@ package gitproto
 import (
 	"encoding/hex"
 	"iter"
+	"strings"
 
 	"holdfast/storage/object"
 )
@@ -58,20 +59,28 @@ func (c *conn) preamble() {
 	}
 }
 
+// The capabilities of a WantChecker in versions 0 and 1.
+const (
+	allowTips      = "allow-tip-sha1-in-want"
+	allowReachable = "allow-reachable-sha1-in-want"
+)
+
 // advertiseV0 sends the advertisement of upload-pack. The symref of HEAD is among the capabilities, which is why HEAD
 // comes first.
 func (u *uploadPack) advertiseV0() error {
 	u.preamble()
-	caps := "multi_ack thin-pack side-band side-band-64k ofs-delta no-progress include-tag multi_ack_detailed"
+	words := []string{"multi_ack", "thin-pack", "side-band", "side-band-64k", "ofs-delta", "no-progress", "include-tag",
+		"multi_ack_detailed"}
 	if _, ok := u.f.(WantChecker); ok {
-		caps += " allow-tip-sha1-in-want allow-reachable-sha1-in-want"
+		words = append(words, allowTips, allowReachable)
 	}
 	if u.partial != nil {
-		caps += " shallow deepen-since deepen-not deepen-relative filter"
+		words = append(words, "shallow", "deepen-since", "deepen-not", "deepen-relative", "filter")
 	}
 	if u.o.Advertise {
-		caps += " no-done" // saves a round where each is a request of its own
+		words = append(words, "no-done") // saves a round where each is a request of its own
 	}
+	caps := strings.TrimPrefix(u.o.offer(words...), " ")
 	last := " object-format=" + u.format.String() + " agent=" + u.o.Agent
 	a := &advertisement{w: u.w, format: u.format, caps: caps + last}
 	for ref, err := range u.f.Refs(nil) {
@@ -103,7 +112,8 @@ func (u *uploadPack) advertiseV0() error {
 // advertiseReceive sends the advertisement of receive-pack, which has neither HEAD nor peeled tags.
 func (c *conn) advertiseReceive(refs iter.Seq2[Ref, error]) error {
 	c.preamble()
-	caps := "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options"
+	caps := strings.TrimPrefix(c.o.offer("report-status", "report-status-v2", "delete-refs", "side-band-64k", "quiet",
+		"atomic", "ofs-delta", "push-options"), " ")
 	if c.o.CertNonce != "" {
 		caps += " push-cert=" + c.o.CertNonce
 	}

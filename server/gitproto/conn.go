@@ -64,8 +64,9 @@ func (c *conn) nextRaw() (Kind, []byte, error) {
 	return kind, line, nil
 }
 
-// lines calls fn with every data packet up to the flush packet, whose absence is an error.
-func (c *conn) lines(fn func(line string) error) error {
+// lines calls fn with every data packet up to the flush packet, whose absence is an error. what they are is worded for
+// that error, which is git's.
+func (c *conn) lines(what string, fn func(line string) error) error {
 	for {
 		kind, line, err := c.next()
 		switch {
@@ -76,7 +77,7 @@ func (c *conn) lines(fn func(line string) error) error {
 		case kind == Flush:
 			return nil
 		case kind != Data:
-			return violation("unexpected %s", kind)
+			return violation("expected flush after %s, got a %s", what, kind)
 		}
 		if err := fn(string(line)); err != nil {
 			return err
@@ -117,7 +118,11 @@ func (c *conn) end(err error) error {
 	failed := &Error{Op: c.op, Err: err}
 	if !settled(err) {
 		c.skip()
-		c.w.Linef("ERR %s\n", oneLine(failed.Error()))
+		text := failed.Error()
+		if name, ok := errors.AsType[unknownRef](err); ok {
+			text = name.Error()
+		}
+		c.w.Linef("ERR %s\n", oneLine(text))
 		c.w.Flush()
 	}
 	return failed

@@ -10,7 +10,7 @@ import (
 // lsRefs lists refs, in the order in which they come.
 func (u *uploadPack) lsRefs() error {
 	req := &lsRefsRequest{}
-	if err := u.args(func(arg string) error { return u.lsRefsArg(req, arg) }); err != nil {
+	if err := u.args("ls-refs", func(arg string) error { return u.lsRefsArg(req, arg) }); err != nil {
 		return err
 	}
 	switch {
@@ -62,7 +62,7 @@ func (u *uploadPack) lsRefsArg(req *lsRefsRequest, arg string) error {
 		req.peel = true
 	case arg == "symrefs":
 		req.symrefs = true
-	case arg == "unborn":
+	case arg == "unborn" && u.o.offers("unborn"):
 		req.unborn = true
 	case !isPrefix:
 		return violation("unexpected argument of ls-refs: %.100q", arg)

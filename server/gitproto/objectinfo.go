@@ -11,7 +11,7 @@ import (
 func (u *uploadPack) objectInfo() error {
 	var size bool
 	var ids []object.ID
-	err := u.args(func(arg string) error {
+	err := u.args("object-info", func(arg string) error {
 		hex, isID := strings.CutPrefix(arg, "oid ")
 		switch {
 		case arg == "size":

@@ -2,6 +2,7 @@ package gitproto
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,6 +19,11 @@ type Options struct {
 	// Stateless reads one request and answers it: a POST to git-upload-pack or git-receive-pack. The reader is the
 	// request's body, already decompressed, and must end in io.EOF where the body does.
 	Stateless bool
+	// Withheld names capabilities that are not offered: words of the advertisements of versions 0 and 1, and of the
+	// values of ls-refs and fetch in version 2, such as filter, ref-in-want, unborn, atomic and push-options. A request
+	// that uses one of those five is refused. Where neither allow-tip-sha1-in-want nor allow-reachable-sha1-in-want is
+	// left, clients of versions 0 and 1 get what refs stand for and nothing else.
+	Withheld []string
 	// Agent names the server to clients; default "holdfast". Characters that git does not allow become dots.
 	Agent string
 	// KeepAlive is the longest silence while the server works; default 5 s, negative for no end of it. It has an
@@ -82,6 +88,20 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	return o
+}
+
+func (o *Options) offers(capability string) bool { return !slices.Contains(o.Withheld, capability) }
+
+// offer returns the words that are not withheld, each with a space before it.
+func (o *Options) offer(words ...string) string {
+	var b strings.Builder
+	for _, word := range words {
+		if o.offers(word) {
+			b.WriteByte(' ')
+			b.WriteString(word)
+		}
+	}
+	return b.String()
 }
 
 // ParseVersion returns the highest protocol version that value asks for, 0 if none that is known. The value is that of

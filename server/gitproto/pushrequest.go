@@ -45,12 +45,14 @@ func (c *receivePack) readPush() (*pushRequest, error) {
 	for {
 		kind, line, err := c.nextRaw()
 		switch {
+		case err == io.EOF && c.o.Stateless:
+			return req, ErrHungUp // an empty request
 		case err == io.EOF:
 			return req, refused
 		case err != nil:
 			return req, err
 		case kind == Flush:
-			return req, cmp.Or(refused, c.readOptions(req), req.checkCertificate())
+			return req, cmp.Or(refused, c.checkOffered(req.caps), c.readOptions(req), req.checkCertificate())
 		case kind != Data:
 			return req, violation("unexpected %s among the commands", kind)
 		}
@@ -93,6 +95,16 @@ func (c *receivePack) commandLine(req *pushRequest, line string) error {
 		return err
 	}
 	return c.addCommand(req, cmd)
+}
+
+// checkOffered refuses what Options.Withheld withholds of the capabilities that change what a push means.
+func (c *receivePack) checkOffered(caps capabilities) error {
+	for _, word := range []string{"atomic", "push-options"} {
+		if caps.has(word) && !c.o.offers(word) {
+			return violation("%s was not offered", word)
+		}
+	}
+	return nil
 }
 
 // beginCertificate has the lines that follow taken for a certificate, even if there must be none.
@@ -177,7 +189,7 @@ func (c *receivePack) readOptions(req *pushRequest) error {
 	if !req.caps.has("push-options") || len(req.commands) == 0 {
 		return nil
 	}
-	return c.lines(func(line string) error {
+	return c.lines("push options", func(line string) error {
 		switch {
 		case len(req.options) == c.o.MaxPushOptions:
 			return overLimit("more than %d push options", c.o.MaxPushOptions)

@@ -41,7 +41,7 @@ func TestReceiveErrors(t *testing.T) {
 		name, request, want string
 		kind                error
 	}{
-		{"nothing", "", "", nil},
+		{"nothing", "", "", gitproto.ErrHungUp},
 		{"flush", "0000", "", nil},
 		{"twice", pushRequest("report-status", "refs/heads/a", "refs/heads/b", "refs/heads/a"),
 			refused("protocol error: multiple updates for ref 'refs/heads/a' not allowed", "refs/heads/a", "refs/heads/b"),

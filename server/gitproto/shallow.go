@@ -100,14 +100,15 @@ func (n *negotiation) findBoundary() error {
 	return err
 }
 
-// writeBoundary tells the client what findBoundary has found.
+// writeBoundary tells the client what findBoundary has found. These lines have no line feed, as the protocol documents
+// have it.
 func (n *negotiation) writeBoundary() {
 	n.told = true
 	for _, id := range n.req.Boundary {
-		n.w.Linef("shallow %s\n", id)
+		n.w.Linef("shallow %s", id)
 	}
 	for _, id := range n.req.Unshallow {
-		n.w.Linef("unshallow %s\n", id)
+		n.w.Linef("unshallow %s", id)
 	}
 }
 

@@ -224,7 +224,7 @@ func FuzzPartial(f *testing.F) {
 		if err != nil && packed {
 			t.Errorf("%v after the pack", err)
 		}
-		if told := strings.Contains(out.String(), "ERR upload-pack: "); told != (err != nil && !errors.Is(err, gitproto.ErrHungUp)) {
+		if told := strings.Contains(out.String(), "ERR "); told != (err != nil && !errors.Is(err, gitproto.ErrHungUp)) {
 			t.Errorf("error %v, answered %q", err, &out)
 		}
 		show(t, out.Bytes())
@@ -241,7 +241,9 @@ func TestWantRef(t *testing.T) {
 			"wanted-refs\n" + id(3) + " refs/heads/x\n" + id(1) + " refs/heads/main\ndelimiter packet\npackfile\n\\1 PACK\n"},
 		{[]string{"want-ref refs/heads/x", "want " + id(3), "deepen 1"}, "shallow-info\nshallow " + id(5) +
 			"\ndelimiter packet\nwanted-refs\n" + id(3) + " refs/heads/x\ndelimiter packet\npackfile\n\\1 PACK\n"},
-		{[]string{"want-ref refs/heads/"}, "ERR upload-pack: unknown ref refs/heads/\n"},
+		{[]string{"want-ref refs/heads/"}, "ERR unknown ref refs/heads/\n"},
+		{[]string{"want-ref " + id(1)}, "wanted-refs\n" + id(1) + " " + id(1) + "\ndelimiter packet\npackfile\n\\1 PACK\n"},
+		{[]string{"want-ref " + id(0)}, "ERR unknown ref " + id(0) + "\n"},
 	} {
 		var out bytes.Buffer
 		request := pkt(slices.Concat([]string{"command=fetch", "0001"}, tt.lines, []string{"done", "0000"})...)

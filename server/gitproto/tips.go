@@ -57,7 +57,7 @@ func (u *uploadPack) checkWants(wants []object.ID) error {
 			return err
 		}
 	}
-	if checker, ok := u.f.(WantChecker); ok && len(missing) > 0 {
+	if checker, ok := u.f.(WantChecker); ok && len(missing) > 0 && u.checksWants() {
 		var err error
 		if missing, err = checker.CheckWants(u.ctx, missing); err != nil {
 			return err
@@ -67,6 +67,11 @@ func (u *uploadPack) checkWants(wants []object.ID) error {
 		return &caused{ErrNotOurRef, "not our ref " + missing[0].String()}
 	}
 	return nil
+}
+
+// checksWants reports whether more may be wanted than what refs stand for. Version 2 has no capability for it.
+func (u *uploadPack) checksWants() bool {
+	return u.o.Version == 2 || u.o.offers(allowTips) || u.o.offers(allowReachable)
 }
 
 // notTips returns those of ids that no ref stands for now.

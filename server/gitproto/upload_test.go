@@ -122,7 +122,8 @@ func TestUploadErrors(t *testing.T) {
 		{2, pkt("command=fetch", "0001", "want-ref x", "0000"), "unknown ref x", gitproto.ErrNotOurRef},
 		{2, pkt("command=fetch", "0001", "want-ref x", "want-ref x", "0000"), "protocol error: duplicate want-ref", broken},
 		{2, pkt("command=fetch", "0001", "sideband-all", "0000"), "protocol error: sideband-all was not offered", broken},
-		{2, pkt("command=fetch", "0001", "want "+id, "0001", "0000"), "protocol error: unexpected delimiter", broken},
+		{2, pkt("command=fetch", "0001", "want "+id, "0001", "0000"), "protocol error: expected flush after fetch arguments", broken},
+		{2, pkt("command=ls-refs", "0001", "0001", "0000"), "protocol error: expected flush after ls-refs arguments", broken},
 		{2, pkt("command=fetch", "0001", "have "+id, "wait-for-done", "done", "0000"), "protocol error: done without", broken},
 		{2, pkt("command=fetch", "0001", "want "+testID(7).String(), "done", "0000"),
 			"not our ref " + testID(7).String(), gitproto.ErrNotOurRef},
@@ -136,9 +137,78 @@ func TestUploadErrors(t *testing.T) {
 				t.Errorf("%q: %v, want %v", tt.request, err, tt.kind)
 			}
 			got := out.String()
-			if told := strings.Contains(got, "ERR upload-pack: "+tt.want); told != (tt.want != "") {
+			if _, text, told := strings.Cut(got, "ERR "); told != (tt.want != "") || !strings.Contains(text, tt.want) {
 				t.Errorf("%q: answered %q", tt.request, got)
 			}
+		}
+	}
+}
+
+// TestEmptyRequest: a POST must hold something; over a stream the client may go without a word, or in the middle of one
+// between two commands.
+func TestEmptyRequest(t *testing.T) {
+	for _, tt := range []struct {
+		o       gitproto.Options
+		request string
+		kind    error
+	}{
+		{gitproto.Options{Stateless: true}, "", gitproto.ErrHungUp},
+		{gitproto.Options{}, "", nil},
+		{gitproto.Options{Version: 2}, "", nil},
+		{gitproto.Options{Version: 2}, pkt("command=ls-refs", "0000") + "\n", nil},
+		{gitproto.Options{Version: 2}, pkt("command=ls-refs", "0000") + "0012command", nil},
+		{gitproto.Options{Version: 2}, pkt("command=ls-refs") + "\n", gitproto.ErrHungUp},
+	} {
+		err := gitproto.UploadPack(t.Context(), strings.NewReader(tt.request), io.Discard, &fake{refs: mainRef()}, tt.o)
+		if !errors.Is(err, tt.kind) {
+			t.Errorf("version %d, %q: %v, want %v", tt.o.Version, tt.request, err, tt.kind)
+		}
+	}
+}
+
+// TestWithheld: what is withheld is neither offered nor served.
+func TestWithheld(t *testing.T) {
+	withheld := []string{"filter", "ref-in-want", "unborn", "atomic", "push-options", "allow-tip-sha1-in-want", "allow-reachable-sha1-in-want"}
+	for version := range 3 {
+		o := gitproto.Options{Version: version, Withheld: withheld, Advertise: true}
+		var out bytes.Buffer
+		if err := gitproto.UploadPack(t.Context(), nil, &out, newPartial(), o); err != nil {
+			t.Fatal(err)
+		}
+		if err := gitproto.ReceivePack(t.Context(), nil, &out, fakePusher{&fake{}}, o); err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range withheld {
+			if strings.Contains(out.String(), word) {
+				t.Errorf("version %d: %s is in\n%s", version, word, &out)
+			}
+		}
+	}
+	const deep = 9 // no ref stands for it
+	for _, tt := range []struct {
+		version       int
+		request, want string
+	}{
+		{0, pkt("want "+id(1)+" filter", "filter blob:none", "0000", "done"), "filtering capability not negotiated"},
+		{0, pkt("want "+id(deep), "0000", "done"), "not our ref " + id(deep)},
+		{2, pkt("command=fetch", "0001", "want "+id(1), "filter blob:none", "done", "0000"), "filtering capability not negotiated"},
+		{2, pkt("command=fetch", "0001", "want-ref refs/heads/main", "done", "0000"), "ref-in-want was not offered"},
+		{2, pkt("command=ls-refs", "0001", "unborn", "0000"), "unexpected argument of ls-refs"},
+	} {
+		var out bytes.Buffer
+		o := gitproto.Options{Version: tt.version, Withheld: withheld, Stateless: true}
+		err := gitproto.UploadPack(t.Context(), strings.NewReader(tt.request), &out, newPartial(), o)
+		if err == nil || !strings.Contains(out.String(), "ERR upload-pack: ") || !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%q: %v, answered %q", tt.request, err, &out)
+		}
+	}
+	for _, word := range []string{"atomic", "push-options"} {
+		var out bytes.Buffer
+		request := pushRequest(word+" report-status", "refs/heads/a") + "0000"
+		err := gitproto.ReceivePack(t.Context(), strings.NewReader(request), &out, fakePusher{&fake{}},
+			gitproto.Options{Withheld: withheld, Stateless: true})
+		if !errors.Is(err, gitproto.ErrProtocol) || !strings.Contains(out.String(), word+" was not offered") {
+			t.Errorf("%s: %v, answered %q", word, err, &out)
 		}
 	}
 }

@@ -79,6 +79,8 @@ func (u *uploadPack) readWants() (*fetchRequest, error) {
 	for {
 		kind, line, err := u.next()
 		switch {
+		case err == io.EOF && u.o.Stateless:
+			return nil, ErrHungUp // an empty request
 		case err == io.EOF:
 			return req, nil
 		case err != nil:
@@ -124,7 +126,7 @@ func (u *uploadPack) wantLine(req *fetchRequest, line string) error {
 	req.OfsDelta = caps.has("ofs-delta")
 	req.IncludeTag = caps.has("include-tag")
 	req.quiet = caps.has("no-progress")
-	req.mayFilter = caps.has("filter")
+	req.mayFilter = caps.has("filter") && u.o.offers("filter")
 	req.deepen.Relative = caps.has("deepen-relative")
 	return nil
 }

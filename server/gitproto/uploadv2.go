@@ -47,12 +47,12 @@ func (u *uploadPack) serveV2() error {
 func (u *uploadPack) advertiseV2() error {
 	u.w.Linef("version 2\n")
 	u.w.Linef("agent=%s\n", u.o.Agent)
-	u.w.Linef("ls-refs=unborn\n")
+	u.w.Linef("%s\n", withValues("ls-refs", u.o.offer("unborn")))
+	features := []string{"wait-for-done", "ref-in-want"}
 	if u.partial != nil {
-		u.w.Linef("fetch=shallow wait-for-done filter ref-in-want\n")
-	} else {
-		u.w.Linef("fetch=wait-for-done ref-in-want\n")
+		features = []string{"shallow", "wait-for-done", "filter", "ref-in-want"}
 	}
+	u.w.Linef("%s\n", withValues("fetch", u.o.offer(features...)))
 	u.w.Linef("server-option\n")
 	u.w.Linef("object-format=%s\n", u.format)
 	if _, ok := u.offered("object-info"); ok {
@@ -62,6 +62,14 @@ func (u *uploadPack) advertiseV2() error {
 	return u.flush()
 }
 
+// withValues is the line of a command of which the values, each behind a space, are offered.
+func withValues(command, values string) string {
+	if values == "" {
+		return command
+	}
+	return command + "=" + values[1:]
+}
+
 // readCommand reads a request up to its arguments, or to its end if it has none: then it sets noArgs. No command and no
 // error means that the client is done.
 func (u *uploadPack) readCommand() (v2Command, error) {
@@ -69,7 +77,7 @@ func (u *uploadPack) readCommand() (v2Command, error) {
 	for {
 		kind, line, err := u.next()
 		switch {
-		case err == io.EOF:
+		case err == io.EOF, err == ErrHungUp && req.lines == 0 && !u.o.Stateless:
 			return nil, nil
 		case err != nil:
 			return nil, err
@@ -132,18 +140,18 @@ func (u *uploadPack) capability(req *v2Request, line string) error {
 }
 
 // args calls fn with each argument of the command.
-func (u *uploadPack) args(fn func(arg string) error) error {
+func (u *uploadPack) args(command string, fn func(arg string) error) error {
 	if u.noArgs {
 		return nil
 	}
-	return u.lines(fn)
+	return u.lines(command+" arguments", fn)
 }
 
 // fetch negotiates and sends a pack. All state comes with the request.
 func (u *uploadPack) fetch() error {
-	req := &fetchRequest{frameSize: maxPacket, mayFilter: true}
+	req := &fetchRequest{frameSize: maxPacket, mayFilter: u.o.offers("filter")}
 	n := newNegotiation(u, req)
-	if err := u.args(func(arg string) error { return n.fetchArg(arg) }); err != nil {
+	if err := u.args("fetch", func(arg string) error { return n.fetchArg(arg) }); err != nil {
 		return err
 	}
 	if err := u.resolveWantRefs(req); err != nil {

@@ -8,6 +8,8 @@ import (
 // wantRef takes a ref that the client wants by name: its value then is that of the moment of the fetch.
 func (u *uploadPack) wantRef(req *fetchRequest, name string) error {
 	switch {
+	case !u.o.offers("ref-in-want"):
+		return violation("ref-in-want was not offered")
 	case len(req.Wants)+len(req.wantRefs) >= u.o.MaxWants:
 		return overLimit("more than %d wants in one fetch", u.o.MaxWants)
 	case name == "" || len(name) > u.o.MaxRefName:
@@ -24,10 +26,11 @@ func (u *uploadPack) wantRef(req *fetchRequest, name string) error {
 	return nil
 }
 
-// unknownRef is worded as git does.
-func unknownRef(name string) error {
-	return &caused{ErrNotOurRef, "unknown ref " + name[:min(len(name), 200)]}
-}
+// unknownRef is the name of a ref that is not there. The client is told in git's words, and no more.
+type unknownRef string
+
+func (name unknownRef) Error() string { return "unknown ref " + string(name[:min(len(name), 200)]) }
+func (unknownRef) Unwrap() error      { return ErrNotOurRef }
 
 // resolveWantRefs turns the names into wants.
 func (u *uploadPack) resolveWantRefs(req *fetchRequest) error {
@@ -43,12 +46,18 @@ func (u *uploadPack) resolveWantRefs(req *fetchRequest) error {
 			req.wantRefs[i].ID = ref.ID
 		}
 	}
-	for _, r := range req.wantRefs {
+	for i, r := range req.wantRefs {
 		if r.ID.IsZero() {
-			return unknownRef(r.Name)
+			// git fetch-pack names the objects it was told to fetch in the same way.
+			id, err := u.id(r.Name)
+			if err != nil || id.IsZero() {
+				return unknownRef(r.Name)
+			}
+			req.wantRefs[i].ID = id
+		} else {
+			u.tips.add(r.ID)
 		}
-		u.tips.add(r.ID)
-		req.Wants = append(req.Wants, r.ID)
+		req.Wants = append(req.Wants, req.wantRefs[i].ID)
 	}
 	return nil
 }
