@@ -18,9 +18,6 @@ import (
 	"holdfast/storage/object"
 )
 
-// Git leaves it to hooks what a push certificate is worth. Here, what is signed must verify: a certificate that is not
-// good, not of this conversation, or not the pushing user's refuses the push, and nothing of it is stored.
-
 // signedPush says what a repository makes of push certificates.
 func (s *Server) signedPush(repo string) auth.SignedPush {
 	r, ok := s.policy.Load().policy.Repo(repo)

@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"holdfast/replication"
+	"holdfast/storage"
 )
 
 // configName is the configuration file's name below the data directory.
@@ -60,6 +61,11 @@ type limitsConfig struct {
 	ObjectBytes   int64         // bytes of one object
 	InflatedBytes int64         // bytes of all a pack's objects together
 	RefsPerPush   int64         // refs that one push may change
+	RefNameBytes  int64         // of one ref's name
+	PushOptions   int64         // options of one push
+	OptionBytes   int64         // of one push option
+	CertBytes     int64         // of a push certificate
+	CertAge       time.Duration // how old the nonce in a push certificate may be
 	Fetches       int64         // packs computed at once, for clones and fetches
 	Pushes        int64         // packs received at once
 	DrainTime     time.Duration // how long sessions may go on after a shutdown began
@@ -190,6 +196,11 @@ func (p *yamlReader) limits(n *yaml.Node, l *limitsConfig) {
 		"object_bytes":   func(n *yaml.Node) { l.ObjectBytes = p.bytes(n, 1<<10) },
 		"inflated_bytes": func(n *yaml.Node) { l.InflatedBytes = p.bytes(n, 1<<10) },
 		"refs_per_push":  func(n *yaml.Node) { l.RefsPerPush = p.integer(n, 1, 1_000_000) },
+		"ref_name_bytes": func(n *yaml.Node) { l.RefNameBytes = p.integer(n, 64, storage.MaxRefNameBytes) },
+		"push_options":   func(n *yaml.Node) { l.PushOptions = p.integer(n, 1, 1000) },
+		"option_bytes":   func(n *yaml.Node) { l.OptionBytes = p.integer(n, 64, 8<<10) },
+		"cert_bytes":     func(n *yaml.Node) { l.CertBytes = p.bytesUpTo(n, 4<<10, storage.MaxEntryBytes/2) },
+		"cert_age":       func(n *yaml.Node) { l.CertAge = p.duration(n, time.Minute, 24*time.Hour) },
 		"fetches":        func(n *yaml.Node) { l.Fetches = p.integer(n, 1, 10_000) },
 		"pushes":         func(n *yaml.Node) { l.Pushes = p.integer(n, 1, 10_000) },
 		"drain_time":     func(n *yaml.Node) { l.DrainTime = p.duration(n, time.Second, time.Hour) },

@@ -127,6 +127,8 @@ func TestConfigErrors(t *testing.T) {
 		"spool":                 {oneMirror + "replication: {spool: lots}\n", `"lots": want a size`},
 		"spool too small":       {oneMirror + "replication: {spool: 1KiB}\n", "less than the least sensible size, 64.0 MiB"},
 		"limits":                {oneMirror + "limits: {object: 1}\n", `unknown key "object" (did you mean "objects"?)`},
+		"cert_bytes":            {oneMirror + "limits: {cert_bytes: 1GiB}\n", `"1GiB" is more than 8.0 MiB`},
+		"ref_name_bytes":        {oneMirror + "limits: {ref_name_bytes: 9999}\n", `"9999" is not a whole number from 64 to 1024`},
 		"mirror not a mapping":  {"mirrors: [a]\n", "a mirror must be a list of keys and values"},
 		"mirrors not a list":    {"mirrors: {a: b}\n", "f:1:10: mirrors must be a list"},
 		"no name":               {mirror(without("name")), `f:2:5: mirrors: a mirror needs "name"`},

@@ -99,10 +99,15 @@ func (a *app) showEntry(srv *server.Server, who auth.Identity, seq storage.Seq) 
 		if e.Seq != seq {
 			return fmt.Errorf("no entry #%d that you may see", seq)
 		}
+		sig := srv.Signature(e)
 		if a.json {
-			return errors.Join(errFound, a.printJSON(e))
+			return errors.Join(errFound, a.printJSON(struct {
+				server.LogEntry
+				Signature *server.Signature `json:"signature,omitempty"`
+			}{e, sig}))
 		}
 		a.printEntry(e)
+		a.printSignature(sig)
 		a.printf("  hash      %s\n  previous  %s\n", e.Hash, e.Prev)
 		for _, p := range e.Packs {
 			a.printf("  pack      %s, %d objects, %d bytes\n", p.ID, p.Objects, p.Size)
@@ -118,6 +123,17 @@ func (a *app) showEntry(srv *server.Server, who auth.Identity, seq storage.Seq) 
 	return err
 }
 
+// printSignature says what a push certificate proves. Its own words are quoted: the client chose them.
+func (a *app) printSignature(sig *server.Signature) {
+	switch {
+	case sig == nil:
+	case sig.Good:
+		a.printf("  signed    good signature by %s, over these updates\n", sig.Key)
+	default:
+		a.printf("  signed    NOT VERIFIED: %s (pusher %.200q)\n", sig.Reason, sig.Pusher)
+	}
+}
+
 func (a *app) printEntry(e server.LogEntry) {
 	what := string(e.Kind)
 	if e.Kind == storage.KindRefs {
@@ -125,7 +141,11 @@ func (a *app) printEntry(e server.LogEntry) {
 			what = string(e.Repo) + " (deleted)"
 		}
 	}
-	a.printf("#%d %s %s %s %s\n", e.Seq, e.Time.Format(time.RFC3339), e.Actor, what, e.Key)
+	signed := ""
+	if len(e.Cert) > 0 {
+		signed = " signed"
+	}
+	a.printf("#%d %s %s %s %s%s\n", e.Seq, e.Time.Format(time.RFC3339), e.Actor, what, e.Key, signed)
 	if e.Init != nil {
 		a.printf("  created, %s %s\n", e.Init.SCM, e.Init.Format)
 	}

@@ -139,6 +139,9 @@ func (a *app) printRepo(r server.RepoInfo) error {
 	}
 	a.printf("%s: %s repository, %s, %s, HEAD %s, last entry #%d\n", r.Name, r.Kind, r.Format, access(r), r.Head, r.Last)
 	a.printf("  id %s\n", r.ID)
+	if r.Signed != string(auth.SignedOptional) {
+		a.printf("  signed pushes: %s\n", r.Signed)
+	}
 	for _, who := range slices.Sorted(maps.Keys(r.Grants)) {
 		a.printf("  %s: %s\n", who, r.Grants[who])
 	}

@@ -53,6 +53,11 @@ mirrors:
 #   object_bytes: 2GiB           # one object
 #   inflated_bytes: 1TiB         # all objects of a push, unpacked
 #   refs_per_push: 100000
+#   ref_name_bytes: 1024
+#   push_options: 128            # of one push ("git push -o")
+#   option_bytes: 4096           # of one push option
+#   cert_bytes: 4MiB             # a push certificate ("git push --signed"): about 30,000 refs
+#   cert_age: 15m                # how long a client may take to sign over HTTP
 #   fetches: 16                  # packs computed at once; more wait
 #   pushes: 16                   # packs received at once; more wait
 #   idle_timeout: 10m            # silence after which a session is closed

@@ -74,7 +74,7 @@ func userList(a *app) *cobra.Command {
 type userFacts struct {
 	Name   string       `json:"name"`
 	Admin  bool         `json:"admin"`
-	Keys   []string     `json:"keys"` // fingerprints
+	Keys   []string     `json:"keys"` // fingerprints, those of OpenPGP keys last
 	Tokens []tokenFacts `json:"tokens"`
 }
 
@@ -89,6 +89,9 @@ func (a *app) printUsers(users []auth.User) error {
 	for _, u := range users {
 		f := userFacts{Name: u.Name, Admin: u.Admin, Keys: []string{}, Tokens: []tokenFacts{}}
 		for _, k := range u.Keys {
+			f.Keys = append(f.Keys, k.Fingerprint)
+		}
+		for _, k := range u.PGPKeys {
 			f.Keys = append(f.Keys, k.Fingerprint)
 		}
 		for _, t := range u.Tokens {
@@ -127,7 +130,11 @@ func userRemove(a *app) *cobra.Command {
 }
 
 func userKey(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "key", Short: "Add and remove a user's SSH keys"}
+	cmd := &cobra.Command{
+		Use: "key", Short: "Add and remove a user's keys",
+		Long: "Add and remove a user's keys: SSH keys, to log in and to sign pushes with, and OpenPGP keys, to sign\n" +
+			"pushes with: what \"gpg --armor --export KEY\" prints.",
+	}
 	cmd.AddCommand(
 		a.verb("add NAME FILE", "Give a user another key", []string{"NAME", "FILE"},
 			func(ctx context.Context, srv *server.Server, who auth.Identity, args []string) (string, error) {
@@ -154,9 +161,19 @@ func (a *app) fingerprint(key string) (string, error) {
 	if strings.HasPrefix(key, "SHA256:") {
 		return key, nil
 	}
+	if print, ok := auth.PGPFingerprint(key); ok {
+		return print, nil
+	}
 	line, err := a.ReadFile(key)
 	if err != nil {
 		return "", err
+	}
+	if auth.IsPGPKey(string(line)) {
+		k, err := auth.ParsePGPKey(string(line))
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", key, err)
+		}
+		return k.Fingerprint, nil
 	}
 	k, err := auth.ParseKey(string(line))
 	if err != nil {

@@ -165,6 +165,10 @@ func (p *yamlReader) duration(n *yaml.Node, least, most time.Duration) time.Dura
 }
 
 func (p *yamlReader) bytes(n *yaml.Node, least int64) int64 {
+	return p.bytesUpTo(n, least, math.MaxInt64)
+}
+
+func (p *yamlReader) bytesUpTo(n *yaml.Node, least, most int64) int64 {
 	value := p.text(n)
 	if n.Kind != yaml.ScalarNode {
 		return least
@@ -176,6 +180,9 @@ func (p *yamlReader) bytes(n *yaml.Node, least int64) int64 {
 	}
 	if size < least {
 		p.errorf(n, "%q is less than the least sensible size, %s", value, formatSize(least))
+	}
+	if size > most {
+		p.errorf(n, "%q is more than %s", value, formatSize(most))
 	}
 	return size
 }
