@@ -144,7 +144,42 @@ func (w *walker) joinBase(commits []uint32, thin bool) bool {
 	for place, ok := b.places.Next(0); ok; place, ok = b.places.Next(place + 1) {
 		w.addPlace(place, thin)
 	}
+	if thin {
+		w.addVersions()
+	}
 	return false
+}
+
+// maxHistory is how many commits of the receiver's are searched for versions of what is sent.
+const maxHistory = 20_000
+
+// addVersions adds, for each path at which something of the base pack is sent, the newest version that the receiver has: it is
+// good to build a delta on.
+func (w *walker) addVersions() {
+	b := w.base
+	paths := map[uint32]struct{}{}
+	for place, ok := b.places.Next(0); ok; place, ok = b.places.Next(place + 1) {
+		if path := b.Path(place); path != 0 {
+			paths[path] = struct{}{}
+		}
+	}
+	b.History(b.haves, maxHistory, func(place uint32) bool {
+		path := b.Path(place)
+		if _, ok := paths[path]; ok {
+			delete(paths, path)
+			w.addHad(place)
+		}
+		return len(paths) > 0
+	})
+}
+
+// addHad adds the object at a place, which the receiver has, to the set, unless it is there.
+func (w *walker) addHad(place uint32) {
+	before := w.set.len()
+	if i := w.add(w.base.ID(place)); int(i) == before {
+		*w.set.flag(i) |= excluded
+		*w.set.path(i) = w.base.Path(place)
+	}
 }
 
 // addPlace adds the object at a place to the set, once, and the base of its delta if the receiver has that.
@@ -163,11 +198,7 @@ func (w *walker) addPlace(place uint32, thin bool) {
 	if !thin || base == graph.None || b.places.Has(base) || !b.hasPlace(base) {
 		return
 	}
-	before := w.set.len()
-	if i := w.add(b.ID(base)); int(i) == before {
-		*w.set.flag(i) |= excluded
-		*w.set.path(i) = b.Path(base)
-	}
+	w.addHad(base)
 }
 
 // differ adds what a commit introduces: the entries of its tree that are in the tree of none of its parents. What stands in

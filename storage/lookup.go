@@ -160,7 +160,14 @@ func tooLargeToRead(id object.ID, size, limit int64) error {
 }
 
 // readAt reads the object at loc. The result is shared with the cache and must not be changed.
-func (st *repoState) readAt(loc location) (object.Type, []byte, error) {
+func (st *repoState) readAt(loc location) (object.Type, []byte, error) { return st.read(loc, false) }
+
+// readKept is readAt for an object that may soon be a delta's base: the cache keeps it.
+func (st *repoState) readKept(at int64) (object.Type, []byte, error) {
+	return st.read(location{number: placeNumber(at), offset: placeOffset(at)}, true)
+}
+
+func (st *repoState) read(loc location, keep bool) (object.Type, []byte, error) {
 	h, err := st.s.packs.acquire(packHandleKey{st, loc.number})
 	if err != nil {
 		return 0, nil, err
@@ -172,6 +179,7 @@ func (st *repoState) readAt(loc location) (object.Type, []byte, error) {
 		Locate:   func(id object.ID) (int64, bool) { return st.locate(id, loc.number) },
 		Base:     st.readObject,
 		Cache:    st.s.bases,
+		Keep:     keep,
 	})
 	return typ, data, err
 }

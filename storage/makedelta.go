@@ -9,8 +9,8 @@ import (
 	"holdfast/storage/pack"
 )
 
-// deltaMaker makes the deltas that a packWriter needs and no stored pack has. Bases are other versions of what is at the
-// same path: those written last before, and those that the receiver of a thin pack has.
+// deltaMaker makes the deltas that a packWriter needs and no stored pack has. Their bases are other versions of what is at
+// the same path: the nearest ones that are sent, which are written first, and those that the receiver of a thin pack has.
 type deltaMaker struct {
 	pw       *packWriter
 	versions []variant // sorted, see variant.compare; nil until they are needed
@@ -29,19 +29,21 @@ type variant struct {
 	index uint32 // in packWriter.entries or had
 }
 
-// compare sorts versions by type and path; among these, what the receiver has comes first.
+// compare sorts versions by path and type; among these, what the receiver has comes last.
 func (a variant) compare(b variant) int {
 	if c := cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.typ, b.typ)); c != 0 {
 		return c
 	}
 	if a.had != b.had {
-		if a.had {
+		if b.had {
 			return -1
 		}
 		return 1
 	}
 	return cmp.Compare(a.order, b.order)
 }
+
+func (a variant) alike(b variant) bool { return a.path == b.path && a.typ == b.typ }
 
 // minDelta is the size of the smallest object that is worth a delta.
 const minDelta = 50
@@ -57,108 +59,155 @@ func (m *deltaMaker) collect() {
 		}
 	}
 	for i, h := range pw.had {
-		if path := *pw.set.path(h.object); path != 0 && int64(h.size) <= limit {
+		if path := *pw.set.path(h.object); path != 0 && int64(h.size) <= limit && h.size >= minDelta {
 			m.versions = append(m.versions, variant{path: path, typ: h.typ, had: true, order: h.object, index: uint32(i)})
 		}
 	}
 	slices.SortFunc(m.versions, variant.compare)
 }
 
-// maxSteps bounds the versions that are looked at in either direction to find one that can be a base.
-const maxSteps = 64
-
-// candidate is a possible base.
-type candidate struct {
-	at    int64 // see entryPlace
-	size  uint32
-	base  pack.Base
-	depth uint16
-}
-
-// candidates returns the nearest older and the nearest newer variant that can be entry i's base. With hadOnly these are
-// ones that the receiver has.
-func (m *deltaMaker) candidates(i int, hadOnly bool) []candidate {
+// find returns where entry i is in versions.
+func (m *deltaMaker) find(i int) (at int, ok bool) {
 	if m.versions == nil {
 		m.collect()
 	}
 	e := &m.pw.entries[i]
 	self := variant{path: *m.pw.set.path(e.object), typ: e.typ, order: e.object}
-	at, ok := slices.BinarySearchFunc(m.versions, self, variant.compare)
-	if !ok {
-		return nil
-	}
-	var found []candidate
-	if !hadOnly {
-		found = m.walk(found, self, at, 1)
-		found = m.walk(found, self, at, -1)
-	}
-	return m.addHad(found, self)
+	return slices.BinarySearchFunc(m.versions, self, variant.compare)
 }
 
-func (a variant) alike(b variant) bool { return a.path == b.path && a.typ == b.typ }
+// known reports whether the receiver has another version of entry i.
+func (m *deltaMaker) known(i int) bool {
+	at, ok := m.find(i)
+	if !ok {
+		return false
+	}
+	first, _ := m.had(m.versions[at])
+	return first >= 0
+}
 
-// walk adds the first usable variant from at on that is sent.
-func (m *deltaMaker) walk(found []candidate, self variant, at, step int) []candidate {
+// had returns where the first and the last version are that the receiver has, -1 if there are none.
+func (m *deltaMaker) had(self variant) (first, last int) {
+	self.had, self.order = true, 0
+	first, _ = slices.BinarySearchFunc(m.versions, self, variant.compare)
+	self.order = math.MaxUint32
+	last, _ = slices.BinarySearchFunc(m.versions, self, variant.compare)
+	if first == last {
+		return -1, -1
+	}
+	return first, last - 1
+}
+
+const (
+	// maxSteps bounds the versions that are looked at in either direction to find one that can be a base.
+	maxSteps = 128
+	// maxTries bounds the sent versions on which a delta is tried, in either direction.
+	maxTries = 4
+	// maxMade is the longest chain on which a new delta is put: stored deltas that build on it go on up to maxHops.
+	maxMade = 25
+	// maxAhead bounds the versions that are written ahead of their turn, one for the other.
+	maxAhead = 25
+)
+
+// sent returns the nearest versions of the one at a place in one direction that are sent and can be bases, after they were
+// written: at most maxTries. i is the entry that is to build on them, in pack p.
+func (m *deltaMaker) sent(p *pack.Pack, i, at, step int) (found []*outEntry, err error) {
+	pw, self := m.pw, m.versions[at]
+	e := &pw.entries[i]
 	for range maxSteps {
 		at += step
-		if at < 0 || at == len(m.versions) || !m.versions[at].alike(self) || m.versions[at].had {
+		if at < 0 || at == len(m.versions) || !m.versions[at].alike(self) || m.versions[at].had || len(found) == maxTries {
 			break
 		}
-		b := &m.pw.entries[m.versions[at].index]
-		if b.to != 0 && b.rooted && b.depth < maxHops {
-			return append(found, candidate{b.at, b.size, m.pw.name(b), b.depth})
+		n := int(m.versions[at].index)
+		b := &pw.entries[n]
+		if b.to == 0 {
+			free, err := m.free(p, e.number(), n)
+			if err != nil {
+				return nil, err
+			}
+			if !free {
+				continue
+			}
+			if err := pw.writeFirst(p, e.number(), n); err != nil {
+				return nil, err
+			}
+		}
+		if b.depth < maxMade {
+			found = append(found, b)
 		}
 	}
-	return found
+	return found, nil
 }
 
-// addHad adds the newest and the oldest variant that the receiver has.
-func (m *deltaMaker) addHad(found []candidate, self variant) []candidate {
-	self.had, self.order = true, 0
-	from, _ := slices.BinarySearchFunc(m.versions, self, variant.compare)
-	self.order = math.MaxUint32
-	to, _ := slices.BinarySearchFunc(m.versions, self, variant.compare)
-	for _, at := range []int{from, to - 1} {
-		if at < from || at >= to || at == to-1 && at > from && len(found) > 1 {
-			continue
-		}
-		h := &m.pw.had[m.versions[at].index]
-		if len(found) > 0 && found[len(found)-1].at == h.at {
-			continue
-		}
-		found = append(found, candidate{at: h.at, size: h.size, base: pack.Base{ID: m.pw.set.id(h.object)}})
+// free reports whether entry i can be written now, as it is stored: nothing that it builds on waits for what is being
+// written. p is the pack of number open.
+func (m *deltaMaker) free(p *pack.Pack, open uint32, i int) (free bool, err error) {
+	if m.pw.nested >= maxAhead {
+		return false, nil
 	}
-	return found
+	for range maxHops {
+		e := &m.pw.entries[i]
+		if e.busy || e.to != 0 {
+			return e.to != 0, nil
+		}
+		if e.base == 0 {
+			if err := m.pw.inPack(p, open, e.number(), func(p *pack.Pack) error { return m.noteBase(p, e) }); err != nil {
+				return false, err
+			}
+		}
+		if e.base == noBase {
+			return true, nil
+		}
+		i = int(e.base - 2)
+	}
+	return false, nil
 }
 
-// maxUnlike is how many times larger than the object a base may be.
-const maxUnlike = 32
+// noteBase notes what e builds on in pack p.
+func (m *deltaMaker) noteBase(p *pack.Pack, e *outEntry) error {
+	e.base = noBase
+	h, err := p.Header(e.offset())
+	if err != nil || !h.IsDelta() {
+		return err
+	}
+	i, _, err := m.pw.storedBase(e, h)
+	if i >= 0 {
+		e.base = uint32(i) + 2
+	}
+	return err
+}
 
 // goodEnough is how many times smaller than the object a delta is that ends the search.
 const goodEnough = 16
 
-// best makes a delta of data on the best of the candidates, of at most max bytes. It reports whether there is one; the
-// delta is valid up to the next call.
-func (m *deltaMaker) best(found []candidate, data []byte, max int) (best candidate, delta []byte, err error) {
-	for _, c := range found {
-		if int(c.size/maxUnlike) > len(data) {
-			continue
-		}
-		if err := m.indexBase(c.at); err != nil {
-			return best, nil, err
-		}
-		d, ok := m.index.Delta(m.next[:0], data, max)
-		m.next = d
-		if !ok {
-			continue
-		}
-		best, delta, max = c, d, len(d)-1
-		m.next, m.delta = m.delta, m.next
-		if len(d) <= len(data)/goodEnough {
-			break
-		}
+// attempt is a search for the best base of one object.
+type attempt struct {
+	m    *deltaMaker
+	data []byte
+	max  int // of the delta
+	base pack.Base
+	made []byte // the best delta yet, nil if there is none
+	over uint16 // the depth of its base's chain
+}
+
+// try makes the delta on the object at a place.
+func (a *attempt) try(at int64, size uint32, base pack.Base, depth uint16) error {
+	const maxUnlike = 32 // times larger than the object a base may be
+	if a.made != nil && len(a.made) <= len(a.data)/goodEnough || int(size/maxUnlike) > len(a.data) {
+		return nil
 	}
-	return best, delta, nil
+	m := a.m
+	if err := m.indexBase(at); err != nil {
+		return err
+	}
+	d, ok := m.index.Delta(m.next[:0], a.data, a.max)
+	m.next = d
+	if ok {
+		a.base, a.made, a.over, a.max = base, d, depth, len(d)-1
+		m.next, m.delta = m.delta, m.next
+	}
+	return nil
 }
 
 // indexBase indexes the object at a place.
@@ -166,7 +215,7 @@ func (m *deltaMaker) indexBase(at int64) error {
 	if m.indexed == at {
 		return nil
 	}
-	_, data, err := m.pw.st.readAt(location{number: placeNumber(at), offset: placeOffset(at)})
+	_, data, err := m.pw.st.readKept(at)
 	if err == nil {
 		m.index.Reset(data)
 		m.indexed = at
@@ -174,13 +223,46 @@ func (m *deltaMaker) indexBase(at int64) error {
 	return err
 }
 
-// write writes entry i as a new delta of at most max bytes, and reports whether it did: false if no good base is known.
-func (m *deltaMaker) write(i int, found []candidate, data []byte, max int) (bool, error) {
-	c, delta, err := m.best(found, data, max)
-	if err != nil || delta == nil {
+// write writes entry i, which has that content and lies in pack p, as a new delta of at most max bytes. It reports whether it
+// did: false if there is no good base.
+func (m *deltaMaker) write(p *pack.Pack, i int, data []byte, max int) (bool, error) {
+	at, ok := m.find(i)
+	if !ok {
+		return false, nil
+	}
+	older, err := m.sent(p, i, at, 1)
+	if err != nil {
 		return false, err
 	}
+	newer, err := m.sent(p, i, at, -1)
+	if err != nil {
+		return false, err
+	}
+	// From here on nothing else is written, which would use the same memory.
+	a := &attempt{m: m, data: data, max: max}
+	for n := range maxTries {
+		for _, side := range [][]*outEntry{older, newer} {
+			if n < len(side) {
+				b := side[n]
+				if err := a.try(b.at, b.size, m.pw.name(b), b.depth); err != nil {
+					return false, err
+				}
+			}
+		}
+	}
+	first, last := m.had(m.versions[at])
+	for _, at := range []int{first, last} {
+		if at >= 0 {
+			h := &m.pw.had[m.versions[at].index]
+			if err := a.try(h.at, h.size, pack.Base{ID: m.pw.set.id(h.object)}, 0); err != nil {
+				return false, err
+			}
+		}
+	}
+	if a.made == nil {
+		return false, nil
+	}
 	e := &m.pw.entries[i]
-	e.depth, e.rooted, e.grown = c.depth+1, true, true
-	return true, m.pw.out.WriteDelta(c.base, delta)
+	e.depth, e.grown, e.to = a.over+1, true, m.pw.out.Offset()
+	return true, m.pw.out.WriteDelta(a.base, a.made)
 }

@@ -14,8 +14,9 @@ import (
 )
 
 // WritePack writes a pack of the selected objects to w and returns how many they are. Entries are copied as they are
-// stored; only an object whose delta base is not sent is deflated anew. Memory is bounded by the number of objects, about
-// 70 bytes each, and nothing is held that a writer waits for. progress may be nil.
+// stored, but for those whose delta's base is not sent and those that a thin pack can have smaller: see deltaMaker. Memory is
+// bounded by the number of objects, about 100 bytes each, and by Options.MaxDeltaBytes; nothing is held that a writer waits
+// for. progress may be nil.
 func (r *Repo) WritePack(ctx context.Context, w io.Writer, sel Selection,
 	progress func(stage string, done, total int64)) (objects uint32, err error) {
 	st, err := r.s.repoState(r.id, r.init.Format)
@@ -58,6 +59,7 @@ type packWriter struct {
 	entries []outEntry  // sorted by pack number and offset
 	had     []hadEntry  // the same, of what the receiver has, for a thin pack
 	deltas  deltaMaker
+	nested  int // calls of write that run, one within the other
 }
 
 // hadEntry is an object that the receiver has.
@@ -76,11 +78,14 @@ type outEntry struct {
 	object uint32 // number in set
 	crc    uint32
 	size   uint32 // inflated; math.MaxUint32 stands for more
+	base   uint32 // of the stored delta: its number in entries and 2, or noBase; 0 as long as deltaMaker.free has not looked
 	depth  uint16 // of its chain of deltas in the new pack, as far as it is known
 	typ    object.Type
-	rooted bool // it is written, and all that its chain builds on is written or had: it can be a new delta's base
 	grown  bool // its chain holds a delta that no stored pack has
+	busy   bool // what it is to build on is being written: it cannot be a base of that
 }
+
+const noBase = 1
 
 // offsetBits is enough for any pack: 16 TiB.
 const offsetBits = 44
@@ -199,125 +204,177 @@ func (pw *packWriter) writePart(from, to int) error {
 			}
 			pw.report(pw.total - int64(len(pw.entries)-i))
 		}
-		if err := pw.writeEntry(h.value, i); err != nil {
+		if pw.entries[i].to != 0 {
+			continue
+		}
+		if err := pw.write(h.value, i); err != nil {
 			return fmt.Errorf("object %s: %w", pw.set.id(pw.entries[i].object), err)
 		}
 	}
 	return nil
 }
 
-func (pw *packWriter) writeEntry(p *pack.Pack, i int) error {
+// maxNested bounds the entries that are written for the sake of another, one for the other: as many as a chain of stored
+// deltas can have.
+const maxNested = 5000
+
+// write writes entry i, which lies in pack p. What its delta builds on is written before, so there can be no cycle.
+func (pw *packWriter) write(p *pack.Pack, i int) error {
 	e := &pw.entries[i]
+	e.busy = true
+	pw.nested++
+	defer func() { e.busy = false; pw.nested-- }()
 	header, err := p.Header(e.offset())
 	if err != nil {
 		return err
 	}
-	e.to = pw.out.Offset()
-	e.rooted = true
 	var base pack.Base
 	if header.IsDelta() {
 		var ok bool
-		if base, ok, err = pw.findBase(e, header); err != nil {
+		if base, ok, err = pw.useBase(p, e, header); err != nil {
 			return err
 		}
 		if !ok {
-			return pw.writeAnew(i)
+			return pw.writeAnew(p, i)
 		}
-	} else if done, err := pw.writeThin(i); done || err != nil {
-		return err
+	}
+	if e.depth == 0 { // it is stored whole, or builds on what the receiver has
+		if done, err := pw.writeThin(p, i, header); done || err != nil {
+			return err
+		}
 	}
 	rec := pack.Record{ID: pw.set.id(e.object), Offset: e.offset(), CRC: e.crc}
+	e.to = pw.out.Offset()
 	return pw.out.CopyEntry(p, rec, e.offset()+e.length, base)
+}
+
+// writeFirst writes entry i for the sake of one in pack p of that number, unless it is written.
+func (pw *packWriter) writeFirst(p *pack.Pack, number uint32, i int) error {
+	e := &pw.entries[i]
+	if e.to != 0 {
+		return nil
+	}
+	return pw.inPack(p, number, e.number(), func(p *pack.Pack) error { return pw.write(p, i) })
+}
+
+// inPack calls fn with the repository's pack of a number. p is the one with the number open.
+func (pw *packWriter) inPack(p *pack.Pack, open, number uint32, fn func(*pack.Pack) error) error {
+	if open == number {
+		return fn(p)
+	}
+	h, err := pw.st.s.packs.acquire(packHandleKey{pw.st, number})
+	if err != nil {
+		return err
+	}
+	defer pw.st.s.packs.release(h)
+	return fn(h.value)
 }
 
 // maxHops bounds the chain of deltas on which a delta of another pack may be put. Each thin push builds on the one
 // before: without a bound, chains would grow with their number.
 const maxHops = 50
 
-// findBase returns how e's delta names its base in the new pack, and false if it cannot go on building on it: the base is
-// not sent, or the chain would become too long. No cycle can come up: a base in another pack was there before, so that
-// pack's number is lower.
-func (pw *packWriter) findBase(e *outEntry, h pack.EntryHeader) (pack.Base, bool, error) {
-	at := entryPlace(e.number(), h.BaseOffset)
-	if !h.BaseID.IsZero() {
-		if pw.base != nil {
-			if place, ok := pw.base.sel.Find(h.BaseID); ok {
-				base, depth, ok := pw.fromBase(place)
-				e.depth = depth + 1
-				return base, ok && depth < maxHops, nil
-			}
+// useBase sees to it that the base of e's delta is written, unless the receiver has it. It returns how the delta names it in
+// the new pack, and false if it cannot go on building on it: the base is not sent, or the chain would become too long.
+func (pw *packWriter) useBase(p *pack.Pack, e *outEntry, h pack.EntryHeader) (pack.Base, bool, error) {
+	if pw.base != nil && !h.BaseID.IsZero() {
+		if place, ok := pw.base.sel.Find(h.BaseID); ok {
+			base, depth, ok := pw.fromBase(place)
+			e.depth = depth + 1
+			return base, ok && depth < maxHops, nil
 		}
-		n, ok := pw.set.find(h.BaseID.Bytes())
-		switch {
-		case !ok:
+	}
+	i, had, err := pw.storedBase(e, h)
+	if err != nil || i < 0 {
+		return pack.Base{ID: had}, !had.IsZero(), err
+	}
+	b := &pw.entries[i]
+	if b.to == 0 {
+		if b.busy || pw.nested >= maxNested {
 			return pack.Base{}, false, nil
-		case !pw.sent(n):
-			return pack.Base{ID: h.BaseID}, pw.sel.ThinPack, nil
 		}
-		loc, ok, err := pw.st.lookup(h.BaseID)
-		if err != nil || !ok {
+		if err := pw.writeFirst(p, e.number(), i); err != nil {
 			return pack.Base{}, false, err
 		}
-		at = entryPlace(loc.number, loc.offset)
-	}
-	b := pw.entryAt(at)
-	if b == nil {
-		i, ok := slices.BinarySearchFunc(pw.had, at, func(h hadEntry, at int64) int { return cmp.Compare(h.at, at) })
-		if !ok {
-			return pack.Base{}, false, nil
-		}
-		return pack.Base{ID: pw.set.id(pw.had[i].object)}, true, nil
 	}
 	if (b.number() != e.number() || b.grown) && b.depth >= maxHops {
 		return pack.Base{}, false, nil
 	}
-	e.depth, e.rooted, e.grown = b.depth+1, b.rooted, b.grown
+	e.depth, e.grown = b.depth+1, b.grown
 	return pw.name(b), true, nil
 }
 
-func (pw *packWriter) entryAt(at int64) *outEntry {
-	i, ok := slices.BinarySearchFunc(pw.entries, at, func(e outEntry, at int64) int { return cmp.Compare(e.at, at) })
-	if !ok {
-		return nil
+// storedBase finds the base of e's stored delta: its number in entries, or, with -1, the id of one that the receiver of a
+// thin pack has. The id is zero if the base is of no use.
+func (pw *packWriter) storedBase(e *outEntry, h pack.EntryHeader) (i int, had object.ID, err error) {
+	at := entryPlace(e.number(), h.BaseOffset)
+	if !h.BaseID.IsZero() {
+		n, ok := pw.set.find(h.BaseID.Bytes())
+		switch {
+		case !ok:
+			return -1, object.ID{}, nil
+		case !pw.sent(n):
+			if pw.sel.ThinPack {
+				had = h.BaseID
+			}
+			return -1, had, nil
+		}
+		loc, ok, err := pw.st.lookup(h.BaseID)
+		if err != nil || !ok {
+			return -1, object.ID{}, err
+		}
+		at = entryPlace(loc.number, loc.offset)
 	}
-	return &pw.entries[i]
+	i, ok := slices.BinarySearchFunc(pw.entries, at, func(e outEntry, at int64) int { return cmp.Compare(e.at, at) })
+	if ok {
+		return i, object.ID{}, nil
+	}
+	i, ok = slices.BinarySearchFunc(pw.had, at, func(h hadEntry, at int64) int { return cmp.Compare(h.at, at) })
+	if ok {
+		had = pw.set.id(pw.had[i].object)
+	}
+	return -1, had, nil
 }
 
-// name returns how a delta names its base b. One that comes later in the pack can only be named by its id.
+// name returns how a delta names its base b, which is written.
 func (pw *packWriter) name(b *outEntry) pack.Base {
-	if b.to != 0 && !pw.sel.NoOfsDelta {
-		return pack.Base{Offset: b.to}
+	if pw.sel.NoOfsDelta {
+		return pack.Base{ID: pw.set.id(b.object)}
 	}
-	return pack.Base{ID: pw.set.id(b.object)}
+	return pack.Base{Offset: b.to}
 }
 
 // writeAnew writes an object whose stored delta cannot be used: as a new delta, or else whole.
-func (pw *packWriter) writeAnew(i int) error {
+func (pw *packWriter) writeAnew(p *pack.Pack, i int) error {
 	e := &pw.entries[i]
-	e.depth, e.rooted, e.grown = 0, true, false
-	typ, data, err := pw.st.readAt(location{number: e.number(), offset: e.offset()})
+	typ, data, err := pw.st.readKept(e.at)
 	if err != nil {
 		return err
 	}
-	if done, err := pw.deltas.write(i, pw.deltas.candidates(i, false), data, len(data)/2); done || err != nil {
+	if done, err := pw.deltas.write(p, i, data, len(data)/2); done || err != nil {
 		return err
 	}
+	e.to = pw.out.Offset()
 	return pw.out.WriteObject(typ, data)
 }
 
-// writeThin writes an object that is stored whole as a delta on one that the receiver has. It reports whether it did.
-func (pw *packWriter) writeThin(i int) (bool, error) {
+// worthwhile is the length of the shortest stored entry for which a better delta is looked for.
+const worthwhile = 512
+
+// writeThin writes an object that is stored whole, or as a delta on anything that the receiver has, as a new and smaller
+// delta on what the receiver has at the same path or on the object's neighbours. It reports whether it did.
+func (pw *packWriter) writeThin(p *pack.Pack, i int, h pack.EntryHeader) (bool, error) {
 	e := &pw.entries[i]
-	if !pw.sel.ThinPack || e.length < minDelta {
+	if !pw.sel.ThinPack || e.length < worthwhile || !pw.deltas.known(i) {
 		return false, nil
 	}
-	found := pw.deltas.candidates(i, true)
-	if len(found) == 0 {
-		return false, nil
-	}
-	_, data, err := pw.st.readAt(location{number: e.number(), offset: e.offset()})
+	_, data, err := pw.st.readKept(e.at)
 	if err != nil {
 		return false, err
 	}
-	return pw.deltas.write(i, found, data, int(e.length))
+	max := e.length
+	if h.IsDelta() {
+		max = h.Size - 1
+	}
+	return pw.deltas.write(p, i, data, int(max))
 }

@@ -49,6 +49,23 @@ func (g *Graph) Missing(wants, haves []uint32) []uint32 {
 	return missing
 }
 
+// History calls fn with what commits and their ancestors introduce, that of the newest first, until fn returns false or max
+// commits were visited.
+func (g *Graph) History(commits []uint32, max int, fn func(place uint32) bool) {
+	q := &generations{g: g, queued: NewSet(g.Commits()), had: NewSet(g.Commits())}
+	for _, c := range commits {
+		q.push(c, false)
+	}
+	more := true
+	for ; more && max > 0 && q.Len() > 0; max-- {
+		c := heap.Pop(q).(uint32)
+		for i := g.introducedAt.at(c); more && i < g.introducedAt.at(c+1); i++ {
+			more = fn(g.introduced.at(i))
+		}
+		g.Parents(c, func(p uint32) { q.push(p, false) })
+	}
+}
+
 // Elements returns the elements in ascending order.
 func (s Set) Elements() []uint32 {
 	all := make([]uint32, 0, s.Len())

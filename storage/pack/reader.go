@@ -131,6 +131,8 @@ type ReadOptions struct {
 	Base func(object.ID) (object.Type, []byte, error)
 	// Cache, if set, keeps bases. What is returned may then be shared: it must not be changed.
 	Cache *Cache
+	// Keep has the object itself kept in Cache too, for one that may be a base soon.
+	Keep bool
 }
 
 // step is one delta of a chain.
@@ -163,7 +165,7 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 			if err != nil {
 				return nil, 0, err
 			}
-			if len(chain) > 0 {
+			if len(chain) > 0 || o.Keep {
 				o.Cache.put(p.key, off, object.Type(h.Kind), data)
 			}
 			return p.apply(r, object.Type(h.Kind), data, chain, o)
@@ -223,7 +225,7 @@ func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o
 			return nil, 0, p.fault(s.off, err)
 		}
 		data = next
-		if i > 0 {
+		if i > 0 || o.Keep {
 			o.Cache.put(p.key, s.off, t, data)
 		}
 	}
