@@ -176,6 +176,9 @@ type pusher struct {
 
 func (p pusher) Format() object.Format { return p.format }
 
+// Founds reports whether the push is to create the repository, in the client's object format.
+func (p pusher) Founds() bool { return p.repo == nil }
+
 func (p pusher) Refs() iter.Seq2[gitproto.Ref, error] {
 	if p.repo == nil {
 		return func(func(gitproto.Ref, error) bool) {}
@@ -200,6 +203,7 @@ func (p pusher) Push(ctx context.Context, req *gitproto.Push) gitproto.Report {
 	}
 	if p.repo == nil {
 		in.create = mintRepo(p.name, storage.Git, in.updates)
+		in.create.init.Format = req.Format
 	}
 	out, err := p.s.push(ctx, p.who, in)
 	return report(req, out, p.s.forClient("push", p.name, err))

@@ -3,9 +3,11 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -162,6 +164,38 @@ func TestCreateOnPush(t *testing.T) {
 	}
 	for _, name := range []string{"../up", "a/../b", ".git", "a//b", "team", "Team/App", "team/app/sub", "x.lock", "holdfast-admin/x"} {
 		w.fails("root", dir, nil, "push", w.url(name), "main")
+	}
+}
+
+// TestCreateOnPushInItsFormat pushes a SHA-256 commit to where nothing is, with a request of its own making: git before
+// 2.46 does not get that far.
+func TestCreateOnPushInItsFormat(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server.Config{})
+	token := must(w.srv.CreateToken(t.Context(), server.Local, "root", "test", time.Time{}, io.Discard))
+	dir := filepath.Join(w.dir, "work")
+	w.ok("root", w.dir, "init", "-q", "--object-format=sha256", dir)
+	w.ok("root", dir, "commit", "-q", "--allow-empty", "-m", "first")
+	id := strings.TrimSpace(w.ok("root", dir, "rev-parse", "HEAD"))
+	w.ok("root", dir, "bundle", "create", "-q", "bundle", "main") // a header, an empty line, a pack
+	_, pack, _ := strings.Cut(string(must(os.ReadFile(filepath.Join(dir, "bundle")))), "\n\n")
+	line := strings.Repeat("0", 64) + " " + id + " refs/heads/main\x00report-status object-format=sha256"
+	body := fmt.Sprintf("%04x%s0000%s", len(line)+4, line, pack)
+	req := must(http.NewRequestWithContext(t.Context(), "POST", "http://"+w.http+"/app.git/git-receive-pack", strings.NewReader(body)))
+	req.SetBasicAuth("root", token)
+	req.Header.Set("Content-Type", "application/x-git-receive-pack-request")
+	resp := must(http.DefaultClient.Do(req))
+	defer resp.Body.Close()
+	if answer := string(must(io.ReadAll(resp.Body))); !strings.Contains(answer, "unpack ok") {
+		t.Fatalf("%s: %q", resp.Status, answer)
+	}
+	clone := filepath.Join(w.dir, "clone")
+	w.ok("root", w.dir, "clone", "-q", w.url("app"), clone)
+	if got := strings.TrimSpace(w.ok("root", clone, "rev-parse", "main")); got != id {
+		t.Errorf("main is %s, want %s", got, id)
+	}
+	if info := must(w.srv.Repo(server.Local, "app")); info.Format != "sha256" {
+		t.Errorf("the repository is %+v", info)
 	}
 }
 

@@ -61,6 +61,8 @@ func repoCreate(a *app) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create an empty repository", Args: exactArgs("NAME"),
+		Long: "Create an empty repository.\n\nA push to a name that is free creates a repository as well, in the pusher's object format. To push SHA-256\n" +
+			"commits with git before 2.46, create the repository first, with --object-format sha256.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
 				r := server.NewRepo{Name: args[0], SCM: storage.Git, Public: public}

@@ -109,15 +109,22 @@ func (u *uploadPack) advertiseV0() error {
 	return u.flush()
 }
 
-// advertiseReceive sends the advertisement of receive-pack, which has neither HEAD nor peeled tags.
-func (c *conn) advertiseReceive(refs iter.Seq2[Ref, error]) error {
+// advertiseReceive sends the advertisement of receive-pack, which has neither HEAD nor peeled tags. Where the client
+// chooses the format of ids, all are offered, that of the advertisement first.
+func (c *receivePack) advertiseReceive(refs iter.Seq2[Ref, error]) error {
 	c.preamble()
 	caps := strings.TrimPrefix(c.o.offer("report-status", "report-status-v2", "delete-refs", "side-band-64k", "quiet",
 		"atomic", "ofs-delta", "push-options"), " ")
 	if c.o.CertNonce != "" {
 		caps += " push-cert=" + c.o.CertNonce
 	}
-	a := &advertisement{w: c.w, format: c.format, caps: caps + " object-format=" + c.format.String() + " agent=" + c.o.Agent}
+	caps += " object-format=" + c.format.String()
+	for _, f := range []object.Format{object.SHA1, object.SHA256} {
+		if c.founds && f != c.format {
+			caps += " object-format=" + f.String()
+		}
+	}
+	a := &advertisement{w: c.w, format: c.format, caps: caps + " agent=" + c.o.Agent}
 	for ref, err := range refs {
 		if err != nil {
 			return err

@@ -81,6 +81,9 @@ func (c *receivePack) commandLine(req *pushRequest, line string) error {
 	if hasCaps && req.caps == nil {
 		req.caps = parseCapabilities(list)
 	}
+	if c.founds {
+		c.chooseFormat(req.caps, line)
+	}
 	if hex, ok := strings.CutPrefix(line, "shallow "); ok {
 		return c.shallowLine(req, hex)
 	}
@@ -148,6 +151,20 @@ func (c *receivePack) shallowLine(req *pushRequest, hex string) error {
 		req.shallow = append(req.shallow, id)
 	}
 	return err
+}
+
+// chooseFormat takes the client's format for the repository's: the one that it names, or else that of its first id.
+func (c *receivePack) chooseFormat(caps capabilities, line string) {
+	c.founds = false
+	name, ok := caps.value("object-format")
+	if f, err := object.ParseFormat(name); ok && err == nil {
+		c.format = f
+		return
+	}
+	hex, _, _ := strings.Cut(strings.TrimPrefix(line, "shallow "), " ")
+	if len(hex) == 2*object.SHA256.Size() {
+		c.format = object.SHA256
+	}
 }
 
 // checkFormat refuses a client of another object format. One that names none means SHA-1.

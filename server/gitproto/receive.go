@@ -21,8 +21,16 @@ type Pusher interface {
 	Push(ctx context.Context, p *Push) Report
 }
 
+// Founder is a Pusher of a repository that the push is to create, if Founds says so. Then the client's object format
+// becomes the repository's, be it that of Format or another one: see Push.Format.
+type Founder interface {
+	Founds() bool
+}
+
 // Push is what a client asks for.
 type Push struct {
+	// Format is the object format of all ids: the Pusher's, but for a Founder.
+	Format object.Format
 	// Commands are the updates, at least one, each of a different ref. Names are bounded in length and free of spaces
 	// and control characters, but not checked otherwise.
 	Commands []Command
@@ -88,9 +96,10 @@ func (r Report) failed() bool {
 // receivePack is the state of a conversation of receive-pack.
 type receivePack struct {
 	*conn
-	p   Pusher
-	req *pushRequest
-	m   *mux
+	p      Pusher
+	req    *pushRequest
+	founds bool // the client chooses the format, and has not done so yet
+	m      *mux
 
 	complete atomic.Bool // the client's pack has been read to its end
 }
@@ -103,6 +112,9 @@ func ReceivePack(ctx context.Context, in io.Reader, out io.Writer, p Pusher, o O
 		o.Version = 0
 	}
 	c := &receivePack{conn: newConn(ctx, "receive-pack", in, out, p.Format(), o), p: p}
+	if founder, ok := p.(Founder); ok {
+		c.founds = founder.Founds()
+	}
 	return c.end(c.converse())
 }
 
@@ -165,6 +177,7 @@ func (c *receivePack) report(r Report) error {
 
 func (c *receivePack) push() *Push {
 	p := &Push{
+		Format:   c.format,
 		Commands: c.req.commands,
 		Atomic:   c.req.caps.has("atomic"),
 		Quiet:    c.req.caps.has("quiet"),

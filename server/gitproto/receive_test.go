@@ -182,3 +182,47 @@ func TestDrainEnds(t *testing.T) {
 		client.Close() // as closing the transport would
 	})
 }
+
+// founder is a Pusher of a repository that is not there yet.
+type founder struct{ fakePusher }
+
+func (founder) Founds() bool { return true }
+
+// TestFormatOfANewRepository: the client's format becomes the repository's.
+func TestFormatOfANewRepository(t *testing.T) {
+	one := func(digits int) string { return strings.Repeat("1", digits) }
+	create := func(digits int, caps string) string {
+		return pkt(strings.Repeat("0", digits)+" "+one(digits)+" refs/heads/a\x00report-status "+caps, "0000")
+	}
+	const ok = "unpack ok\nok refs/heads/a\nflush packet\n"
+	for name, tt := range map[string]struct {
+		request string
+		format  object.Format // 0 if it is refused
+		want    string
+	}{
+		"sha1, unsaid": {create(40, ""), object.SHA1, ok},
+		"sha1":         {create(40, "object-format=sha1"), object.SHA1, ok},
+		"sha256":       {create(64, "object-format=sha256"), object.SHA256, ok},
+		"shallow":      {pkt("shallow "+one(64)) + create(64, "object-format=sha256"), object.SHA256, ok},
+		"unsaid":       {create(64, ""), 0, "unpack protocol error: mismatched object format: server sha256; client \"sha1\"\nng refs/heads/a unpacker error\nflush packet\n"},
+		"unknown":      {create(40, "object-format=md5"), 0, "unpack protocol error: mismatched object format: server sha1; client \"md5\"\nng refs/heads/a unpacker error\nflush packet\n"},
+		"at odds":      {create(40, "object-format=sha256"), 0, "ERR receive-pack: protocol error: expected a sha256 object id, got \"" + strings.Repeat("0", 40) + "\"\n"},
+	} {
+		var got object.Format
+		repo := founder{fakePusher{&fake{push: func(p *gitproto.Push) gitproto.Report {
+			got = p.Format
+			io.Copy(io.Discard, p.Pack)
+			return gitproto.Report{Refs: []gitproto.RefStatus{{Ref: "refs/heads/a"}}}
+		}}}}
+		var out bytes.Buffer
+		err := gitproto.ReceivePack(t.Context(), strings.NewReader(tt.request), &out, repo, gitproto.Options{Stateless: true})
+		if got != tt.format || (err != nil) != (tt.format == 0) || show(t, out.Bytes()) != tt.want {
+			t.Errorf("%s: format %v, %v, answered %q", name, got, err, &out)
+		}
+	}
+	var out bytes.Buffer
+	gitproto.ReceivePack(t.Context(), nil, &out, founder{fakePusher{&fake{}}}, gitproto.Options{Advertise: true})
+	if !strings.Contains(out.String(), " object-format=sha1 object-format=sha256 ") {
+		t.Errorf("advertised %q", &out)
+	}
+}
