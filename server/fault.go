@@ -37,6 +37,9 @@ func (s *Server) forClient(op, repo string, err error) error {
 	case errors.As(err, &path), errors.As(err, &link), errors.As(err, &call):
 		text = "the host could not read or write its disk: nothing was changed; its operator finds the reason in the log"
 	default:
+		if e, ok := err.(*storage.Error); ok {
+			return e.Err // the rest is the step that failed and an id that the client does not know
+		}
 		return err
 	}
 	s.c.Log.Error("the host failed a client", "op", op, "repo", repo, "err", err)

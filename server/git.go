@@ -121,7 +121,10 @@ func (f fetcher) Pack(ctx context.Context, w io.Writer, r gitproto.PackRequest, 
 		Wants: r.Wants, Haves: r.Haves, IncludeTag: r.IncludeTag, ThinPack: r.ThinPack, NoOfsDelta: !r.OfsDelta,
 		Shallow: r.Shallow, Unshallow: r.Unshallow, Boundary: r.Boundary, Filter: r.Filter,
 	}
-	_, err = f.repo.WritePack(ctx, w, sel, percent(progress))
+	n, err := f.repo.WritePack(ctx, w, sel, percent(progress))
+	if err == nil && progress != nil {
+		progress(fmt.Sprintf("Total %d objects\n", n))
+	}
 	return f.s.forClient("fetch", string(f.repo.ID()), err)
 }
 
@@ -219,6 +222,9 @@ func report(req *gitproto.Push, out outcome, err error) gitproto.Report {
 	case len(req.Shallow) > 0 && errors.Is(err, storage.ErrMissing):
 		// What the pack leads to lies beyond the client's boundary, and is not here either. The words are git's.
 		reason = func(string) error { return errors.New("shallow update not allowed") }
+	case errors.Is(err, storage.ErrMissing) && !errors.As(err, &refs):
+		fmt.Fprintf(req.Progress, "holdfast: %v\n", err)
+		reason = func(string) error { return errors.New("missing necessary objects") }
 	case errors.Is(err, replication.ErrNotAcked):
 		reason = func(ref string) error {
 			if e := out.rejected[ref]; e != nil {
@@ -239,7 +245,6 @@ func report(req *gitproto.Push, out outcome, err error) gitproto.Report {
 		}
 	default:
 		rep.Unpack = err
-		reason = func(string) error { return errors.New("nothing was stored") }
 	}
 	for _, c := range req.Commands {
 		rep.Refs = append(rep.Refs, gitproto.RefStatus{Ref: c.Ref, Err: reason(c.Ref)})

@@ -158,7 +158,9 @@ func TestCreateOnPush(t *testing.T) {
 	if after, _, _ := w.store.Head(); after != before+2 {
 		t.Errorf("create-on-push took %d entries, not 2", after-before)
 	}
-	w.ok("root", w.dir, "clone", "-q", w.url("team/app"), "clone")
+	if out := w.ok("root", w.dir, "clone", "--progress", w.url("team/app"), "clone"); !strings.Contains(out, "remote: Total 3 objects") {
+		t.Errorf("the clone's progress has no total:\n%s", out)
+	}
 	if head := w.ok("root", filepath.Join(w.dir, "clone"), "symbolic-ref", "HEAD"); strings.TrimSpace(head) != "refs/heads/trunk" {
 		t.Errorf("HEAD of the clone is %s", head)
 	}
