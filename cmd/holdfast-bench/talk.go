@@ -54,6 +54,12 @@ func (up uploader) fetch(req request) (f fetched, err error) {
 	return f, err
 }
 
+// idle holds a conversation in which nothing is asked.
+func (up uploader) idle() (f fetched, err error) {
+	f.usage, err = up.converse(func(io.Writer, *gitproto.Reader) error { return nil })
+	return f, err
+}
+
 // read reads the sections before the pack, and the pack.
 func (f *fetched) read(out *gitproto.Reader, begin time.Time) error {
 	for {
