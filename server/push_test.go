@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,7 +173,6 @@ func TestCreateOnPush(t *testing.T) {
 func TestCreateOnPushInItsFormat(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, server.Config{})
-	token := must(w.srv.CreateToken(t.Context(), server.Local, "root", "test", time.Time{}, io.Discard))
 	dir := filepath.Join(w.dir, "work")
 	w.ok("root", w.dir, "init", "-q", "--object-format=sha256", dir)
 	w.ok("root", dir, "commit", "-q", "--allow-empty", "-m", "first")
@@ -183,13 +181,8 @@ func TestCreateOnPushInItsFormat(t *testing.T) {
 	_, pack, _ := strings.Cut(string(must(os.ReadFile(filepath.Join(dir, "bundle")))), "\n\n")
 	line := strings.Repeat("0", 64) + " " + id + " refs/heads/main\x00report-status object-format=sha256"
 	body := fmt.Sprintf("%04x%s0000%s", len(line)+4, line, pack)
-	req := must(http.NewRequestWithContext(t.Context(), "POST", "http://"+w.http+"/app.git/git-receive-pack", strings.NewReader(body)))
-	req.SetBasicAuth("root", token)
-	req.Header.Set("Content-Type", "application/x-git-receive-pack-request")
-	resp := must(http.DefaultClient.Do(req))
-	defer resp.Body.Close()
-	if answer := string(must(io.ReadAll(resp.Body))); !strings.Contains(answer, "unpack ok") {
-		t.Fatalf("%s: %q", resp.Status, answer)
+	if answer := newRPCClient(w).post("app", "git-receive-pack", "0", body); !strings.Contains(answer, "unpack ok") {
+		t.Fatalf("answered %q", answer)
 	}
 	clone := filepath.Join(w.dir, "clone")
 	w.ok("root", w.dir, "clone", "-q", w.url("app"), clone)

@@ -42,6 +42,15 @@ func (f fetcher) CheckWants(ctx context.Context, wants []object.ID) ([]object.ID
 	}), nil
 }
 
+// Size returns an object's size, whoever may have it.
+func (f fetcher) Size(id object.ID) (int64, bool, error) {
+	_, size, err := f.repo.Stat(id)
+	if isNotFound(err) {
+		return 0, false, nil
+	}
+	return size, err == nil, err
+}
+
 // roots returns the values of the refs that this client may see.
 func (f fetcher) roots() (ids []object.ID, err error) {
 	for r, err := range advertise(f.repo, nil) {

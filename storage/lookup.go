@@ -200,6 +200,22 @@ func (r *Repo) Has(id object.ID) (bool, error) {
 	return ok, nil
 }
 
+// Stat returns the type and size of an object, reachable or not. If there is none of that id, the error wraps ErrNotFound.
+func (r *Repo) Stat(id object.ID) (object.Type, int64, error) {
+	st, err := r.s.repoState(r.id, r.init.Format)
+	if err != nil {
+		return 0, 0, r.fail("find object", err)
+	}
+	loc, ok, err := st.lookup(id)
+	if err == nil && !ok {
+		err = fmt.Errorf("object %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return 0, 0, r.fail("find object", err)
+	}
+	return loc.typ, loc.size, nil
+}
+
 // ReadObject returns an object of up to Options.MaxReadBytes. If there is none of that id, the error wraps ErrNotFound.
 func (r *Repo) ReadObject(id object.ID) (object.Type, []byte, error) {
 	st, err := r.s.repoState(r.id, r.init.Format)

@@ -1,13 +1,14 @@
 package gitproto
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
 	"holdfast/storage/object"
 )
 
-// objectInfo tells the sizes of objects. Nothing that a client could not learn by a have is revealed.
+// objectInfo tells the sizes of objects: of those that could be wanted. The others count as unknown.
 func (u *uploadPack) objectInfo() error {
 	var size bool
 	var ids []object.ID
@@ -29,13 +30,19 @@ func (u *uploadPack) objectInfo() error {
 	if err != nil {
 		return err
 	}
+	refused, err := u.refusedSet(ids)
+	if err != nil {
+		return err
+	}
 	if size && len(ids) > 0 {
 		u.w.Linef("size\n")
 	}
 	for _, id := range ids {
-		text, err := u.infoOf(id, size)
-		if err != nil {
-			return err
+		text := unknownInfo
+		if _, hidden := refused[id]; !hidden {
+			if text, err = u.infoOf(id, size); err != nil {
+				return err
+			}
 		}
 		u.w.Linef("%s%s\n", id.Hex(u.format), text)
 	}
@@ -43,14 +50,27 @@ func (u *uploadPack) objectInfo() error {
 	return u.flush()
 }
 
-// infoOf returns what follows an id in the answer of object-info: a space alone if the object is not known.
+// unknownInfo is what follows the id of an unknown object in the answer of object-info.
+const unknownInfo = " "
+
+// refusedSet returns what refused does, as a set.
+func (u *uploadPack) refusedSet(ids []object.ID) (map[object.ID]struct{}, error) {
+	refused, err := u.refused(sortIDs(slices.Clone(ids)))
+	set := make(map[object.ID]struct{}, len(refused))
+	for _, id := range refused {
+		set[id] = struct{}{}
+	}
+	return set, err
+}
+
+// infoOf returns what follows an id in the answer of object-info.
 func (u *uploadPack) infoOf(id object.ID, size bool) (string, error) {
 	n, ok, err := u.f.(Sizer).Size(id)
 	switch {
 	case err != nil:
 		return "", err
 	case !ok:
-		return " ", nil
+		return unknownInfo, nil
 	case !size:
 		return "", nil
 	}

@@ -50,23 +50,26 @@ func (t *tips) missing(ids []object.ID) []object.ID {
 
 // checkWants refuses wants that were never offered to this client.
 func (u *uploadPack) checkWants(wants []object.ID) error {
-	missing := u.tips.missing(wants)
+	refused, err := u.refused(wants)
+	if err == nil && len(refused) > 0 {
+		err = &caused{ErrNotOurRef, "not our ref " + refused[0].String()}
+	}
+	return err
+}
+
+// refused returns those of ids that this client may not have.
+func (u *uploadPack) refused(ids []object.ID) ([]object.ID, error) {
+	missing := u.tips.missing(ids)
 	if len(missing) > 0 {
 		var err error
 		if missing, err = u.notTips(missing); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if checker, ok := u.f.(WantChecker); ok && len(missing) > 0 && u.checksWants() {
-		var err error
-		if missing, err = checker.CheckWants(u.ctx, missing); err != nil {
-			return err
-		}
+		return checker.CheckWants(u.ctx, missing)
 	}
-	if len(missing) > 0 {
-		return &caused{ErrNotOurRef, "not our ref " + missing[0].String()}
-	}
-	return nil
+	return missing, nil
 }
 
 // checksWants reports whether more may be wanted than what refs stand for. Version 2 has no capability for it.

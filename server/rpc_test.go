@@ -1,0 +1,78 @@
+package server_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/server"
+)
+
+// rpcClient speaks the protocol by itself, over HTTP, where git does not know how.
+type rpcClient struct {
+	*world
+	token string
+}
+
+func newRPCClient(w *world) *rpcClient {
+	w.t.Helper()
+	return &rpcClient{w, must(w.srv.CreateToken(w.t.Context(), server.Local, "root", "rpc", time.Time{}, io.Discard))}
+}
+
+// post sends one request of a version to a service of a repository and returns the answer.
+func (c *rpcClient) post(repo, service, version, body string) string {
+	c.t.Helper()
+	url := "http://" + c.http + "/" + repo + ".git/" + service
+	req := must(http.NewRequestWithContext(c.t.Context(), "POST", url, strings.NewReader(body)))
+	req.SetBasicAuth("root", c.token)
+	req.Header.Set("Content-Type", "application/x-"+service+"-request")
+	req.Header.Set("Git-Protocol", "version="+version)
+	resp := must(http.DefaultClient.Do(req))
+	defer resp.Body.Close()
+	return string(must(io.ReadAll(resp.Body)))
+}
+
+// pkt encodes packet lines: 0000 and 0001 stay as they are.
+func pkt(lines ...string) string {
+	var out strings.Builder
+	for _, line := range lines {
+		if line == "0000" || line == "0001" {
+			out.WriteString(line)
+		} else {
+			fmt.Fprintf(&out, "%04x%s\n", len(line)+5, line)
+		}
+	}
+	return out.String()
+}
+
+// TestObjectInfo asks for the sizes of what refs lead to, and of what they do not.
+func TestObjectInfo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server.Config{})
+	dir := w.work("app")
+	rev := func(name string) string { return strings.TrimSpace(w.ok("root", dir, "rev-parse", name)) }
+	blob, tree, old := rev("HEAD:file"), rev("HEAD^{tree}"), rev("HEAD")
+	w.ok("root", dir, "commit", "-q", "--allow-empty", "-m", "second")
+	w.ok("root", dir, "push", "-q", w.url("app"), "main")
+	w.ok("root", dir, "commit", "-q", "--allow-empty", "-m", "a lost commit")
+	lost := rev("HEAD")
+	w.ok("root", dir, "push", "-q", w.url("app"), "main:lost")
+	w.ok("root", dir, "push", "-q", w.url("app"), ":lost")
+	want := []string{"size"}
+	request := []string{"command=object-info", "0001", "size"}
+	for _, id := range []string{blob, tree, old, rev("main~1")} {
+		want = append(want, id+" "+strings.TrimSpace(w.ok("root", dir, "cat-file", "-s", id)))
+		request = append(request, "oid "+id)
+	}
+	for _, id := range []string{lost, strings.Repeat("42", 20)} {
+		want = append(want, id+" ")
+		request = append(request, "oid "+id)
+	}
+	got := newRPCClient(w).post("app", "git-upload-pack", "2", pkt(append(request, "0000")...))
+	if got != pkt(append(want, "0000")...) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
