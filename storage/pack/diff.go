@@ -65,11 +65,6 @@ func (x *DeltaIndex) Reset(base []byte) {
 	}
 }
 
-// Size returns the memory that the index takes, the base included, in bytes.
-func (x *DeltaIndex) Size() int64 {
-	return int64(cap(x.base)) + 4*int64(cap(x.head)+cap(x.next))
-}
-
 func resized(s []uint32, n int) []uint32 {
 	if cap(s) < n {
 		return make([]uint32, n)
