@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"holdfast/server"
+	"holdfast/storage"
 )
 
 // partialWorld is a host with one repository, and the same one as git itself serves it.
@@ -276,5 +277,52 @@ func TestUnreachableIsNotServed(t *testing.T) {
 			t.Errorf("%s: the parent came: %s", args[0], out)
 		}
 		w.ok("root", shallow, "fsck", "--no-dangling")
+	}
+}
+
+// TestHiddenRefs tries every verb on a ref that git clients may not see.
+func TestHiddenRefs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server.Config{})
+	dir := w.work("app")
+	w.ok("root", dir, "push", "-q", w.url("app"), "HEAD:refs/heads/main")
+	w.ok("root", dir, "checkout", "-q", "--orphan", "other")
+	w.ok("root", dir, "commit", "-q", "-m", "hidden")
+	id := strings.TrimSpace(w.ok("root", dir, "rev-parse", "HEAD"))
+	w.ok("root", dir, "push", "-q", w.url("app"), "other")
+	info := must(w.srv.Repo(server.Local, "app"))
+	repo := must(w.store.Repo(storage.RepoID(info.ID)))
+	txn := must(repo.Begin(storage.Meta{Actor: "root", Time: time.Now()}))
+	other := must(repo.Ref("refs/heads/other"))
+	txn.Update(storage.RefUpdate{Name: "refs/svn/revs", New: other.ID})
+	txn.Update(storage.RefUpdate{Name: "refs/tags/visible", New: must(repo.Ref("refs/heads/main")).ID})
+	txn.Update(storage.RefUpdate{Name: "refs/heads/other", Old: other.ID})
+	must(w.store.Commit(txn))
+	w.ok("root", dir, "push", "-q", w.url("waker"), "main") // has what was committed behind the server's back sealed
+
+	for _, version := range []string{"0", "1", "2"} {
+		git := func(args ...string) []string { return append([]string{"-c", "protocol.version=" + version}, args...) }
+		clone := filepath.Join(w.dir, "clone"+version)
+		w.ok("root", w.dir, "init", "-q", "--bare", clone)
+		if out := w.ok("root", w.dir, git("ls-remote", w.url("app"))...); strings.Contains(out, "svn") || !strings.Contains(out, "visible") {
+			t.Errorf("v%s lists\n%s", version, out)
+		}
+		w.fails("root", clone, nil, git("fetch", "-q", w.url("app"), "refs/svn/revs")...)
+		w.fails("root", clone, []string{"not our ref " + id}, git("fetch", "-q", w.url("app"), id)...)
+		w.fails("root", clone, nil, git("fetch", "-q", "--shallow-exclude=refs/svn/revs", w.url("app"), "main")...)
+		w.ok("root", clone, git("fetch", "-q", w.url("app"), "+refs/*:refs/*")...)
+		w.fails("root", clone, nil, "cat-file", "-e", id)
+		w.fails("root", dir, []string{"deny updating a hidden ref"}, git("push", "-q", w.url("app"), "main:refs/svn/x"+version)...)
+		w.fails("root", dir, []string{"deny updating a hidden ref"}, git("push", "-q", w.url("app"), ":refs/svn/revs")...)
+		w.fails("root", dir, []string{"deny updating a hidden ref", "atomic push failed"},
+			git("push", "-q", "--atomic", w.url("app"), "main:refs/svn/x", "main:refs/heads/atomic"+version)...)
+		w.fails("root", dir, []string{"deny updating a hidden ref"},
+			git("push", "-q", w.url("app"), "main:refs/svn/x", "main:refs/heads/beside"+version)...)
+		if out := w.ok("root", w.dir, "ls-remote", w.url("app")); strings.Contains(out, "atomic") || !strings.Contains(out, "beside"+version) {
+			t.Errorf("v%s left\n%s", version, out)
+		}
+	}
+	if ref := must(repo.Ref("refs/svn/revs")); ref.ID != other.ID {
+		t.Errorf("the hidden ref moved to %s", ref.ID)
 	}
 }

@@ -72,10 +72,12 @@ func advertise(repo *storage.Repo, prefixes []string) iter.Seq2[gitproto.Ref, er
 					return
 				}
 				for _, r := range page {
+					if after = r.Name; hidden(r.Name) {
+						continue
+					}
 					if !yield(gitproto.Ref{Name: r.Name, ID: r.ID, Peeled: r.Peeled, Target: r.Target}, nil) {
 						return
 					}
-					after = r.Name
 				}
 				if len(page) < refPage {
 					break
@@ -84,6 +86,13 @@ func advertise(repo *storage.Repo, prefixes []string) iter.Seq2[gitproto.Ref, er
 		}
 	}
 }
+
+// hidden reports whether git clients neither see a ref nor may change it: what it leads to is not served, unless a visible ref
+// leads there too.
+func hidden(name string) bool { return strings.HasPrefix(name, "refs/svn/") }
+
+// errHidden is git's wording.
+var errHidden = errors.New("deny updating a hidden ref")
 
 // headRef resolves HEAD; its ID is zero while its branch is not born.
 func headRef(repo *storage.Repo) (gitproto.Ref, error) {
@@ -201,14 +210,25 @@ func (p pusher) Push(ctx context.Context, req *gitproto.Push) gitproto.Report {
 	if !req.Quiet {
 		in.progress = checking(func(text string) { io.WriteString(req.Progress, text) })
 	}
+	var refused storage.RefErrors
 	for _, c := range req.Commands {
+		if hidden(c.Ref) {
+			refused = append(refused, &storage.RefError{Ref: c.Ref, Err: errHidden})
+			continue
+		}
 		in.updates = append(in.updates, storage.RefUpdate{Name: c.Ref, Old: c.Old, New: c.New})
+	}
+	if len(refused) > 0 && (req.Atomic || len(in.updates) == 0) {
+		return report(req, outcome{}, refused)
 	}
 	if p.repo == nil {
 		in.create = mintRepo(p.name, storage.Git, in.updates)
 		in.create.init.Format = req.Format
 	}
 	out, err := p.s.push(ctx, p.who, in)
+	for _, e := range refused {
+		out.rejected[e.Ref] = e.Err
+	}
 	return report(req, out, p.s.forClient("push", p.name, err))
 }
 
