@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -203,7 +204,8 @@ func newLine(t *testing.T, seed uint64) *line {
 func (l *line) start() {
 	l.t.Helper()
 	l.killer = &killer{}
-	l.store = must(storage.Open(l.dir, storage.Options{NoSync: true, FaultHook: l.killer.hook, IndexPacks: 4}))(l.t)
+	l.store = must(storage.Open(l.dir, storage.Options{NoSync: true, FaultHook: l.killer.hook, IndexPacks: 4,
+		MergePacks: 2, MergeDelay: 10 * time.Second, MergeShare: 100, GraphObjects: 50, Log: slog.New(slog.DiscardHandler)}))(l.t)
 	lines := journalLines(l.t, l.store)
 	if len(lines) < len(l.committed) || !slices.Equal(lines[:len(l.committed)], l.committed) {
 		l.t.Fatalf("the store lost committed entries: it has %d, committed were %d", len(lines), len(l.committed))
@@ -226,12 +228,15 @@ func (l *line) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.rep.Run(ctx) }()
+	var tidy sync.WaitGroup
+	tidy.Go(func() { l.store.Maintain(ctx, l.rep.Settled) })
 	l.end = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, errKilled) && !errors.Is(err, storage.ErrClosed) {
 			l.t.Error(err)
 		}
 		l.waits.Wait()
+		tidy.Wait()
 		l.store.Close()
 	})
 }

@@ -350,7 +350,7 @@ func sameStore(t testing.TB, want, got *storage.Store) {
 			t.Fatal(err)
 		}
 		for _, p := range e.Packs {
-			if !bytes.Equal(readPack(t, want, p.ID), readPack(t, got, p.ID)) {
+			if got := readPack(t, got, p.ID); storage.PackID(sha256.Sum256(got)) != p.ID { // want may have merged it
 				t.Errorf("pack %s differs", p.ID)
 			}
 		}
