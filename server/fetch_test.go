@@ -239,6 +239,27 @@ func TestPushFromShallowClones(t *testing.T) {
 	}
 }
 
+// TestNegotiationEndsEarly fetches a commit into a clone with nearly as many commits of its own as git names in one request:
+// the two that are known here must end the negotiation.
+func TestNegotiationEndsEarly(t *testing.T) {
+	t.Parallel()
+	w := newPartialWorld(t)
+	clone := filepath.Join(w.dir, "clone")
+	byHTTP := "http://root:" + w.token + "@" + w.http + "/app.git"
+	w.ok("root", w.dir, "clone", "-q", byHTTP, clone)
+	for range 14 {
+		w.ok("root", clone, "commit", "-q", "--allow-empty", "-m", "of the client's own")
+	}
+	write(t, filepath.Join(w.seed, "file"), "new")
+	w.ok("root", w.seed, "add", ".")
+	w.ok("root", w.seed, "commit", "-q", "-m", "new")
+	w.ok("root", w.seed, "push", "-q", w.url("app"), "HEAD:main")
+	trace := w.ok("root", clone, "-c", "alias.traced=!GIT_TRACE_PACKET=1 git -c protocol.version=2 fetch", "traced")
+	if !strings.Contains(trace, "< ready\n") || strings.Contains(trace, "> done") {
+		t.Errorf("the negotiation went on:\n%s", trace)
+	}
+}
+
 // TestUnreachableIsNotServed wants, in every way there is, what a force-push has taken away.
 func TestUnreachableIsNotServed(t *testing.T) {
 	t.Parallel()

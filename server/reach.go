@@ -42,6 +42,21 @@ func (f fetcher) CheckWants(ctx context.Context, wants []object.ID) ([]object.ID
 	}), nil
 }
 
+// maxCompared bounds how many commits Enough reads. Clients name what they have beginning with the newest, so that a few
+// suffice.
+const maxCompared = 10_000
+
+// Enough ends a negotiation as git does: once all that is wanted descends from something that is common, or from a parent
+// of it.
+func (f fetcher) Enough(ctx context.Context, wants, common []object.ID) (bool, error) {
+	release, err := take(ctx, f.s.fetches)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	return f.repo.Descends(ctx, wants, common, maxCompared)
+}
+
 // Size returns an object's size, whoever may have it.
 func (f fetcher) Size(id object.ID) (int64, bool, error) {
 	_, size, err := f.repo.Stat(id)

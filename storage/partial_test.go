@@ -210,3 +210,68 @@ func TestDeepen(t *testing.T) {
 		}
 	}
 }
+
+// TestDescends asks whether commits descend from others, on a history with a merge, a root beside it and a clock that went
+// wrong.
+func TestDescends(t *testing.T) {
+	inBaseModes(t, func(t *testing.T, m baseMode, _ *rand.Rand) { testDescends(t, m) })
+}
+
+func testDescends(t *testing.T, m baseMode) {
+	g := newGit(t)
+	blob := g.id(g.run([]byte("x"), "hash-object", "-w", "--stdin"))
+	tree := g.id(g.run([]byte("100644 blob "+blob.String()+"\tf\n"), "mktree"))
+	var c []object.ID
+	for i, parents := range [][]int{{}, {0}, {1}, {1}, {2, 3}, {}, {4}, {6}} {
+		args := []string{"commit-tree", tree.String(), "-m", fmt.Sprint(i)}
+		for _, p := range parents {
+			args = append(args, "-p", c[p].String())
+		}
+		g.date = fmt.Sprintf("%d +0000", 1_600_000_000+60*i)
+		if i == 6 {
+			g.date = "1500000000 +0000"
+		}
+		c = append(c, g.id(g.run(nil, args...)))
+	}
+	g.run(nil, "tag", "-a", "-m", "t", "t", c[4].String())
+	tag := g.revParse("t")
+	s := m.open(t)
+	repo := create(t, s)
+	push(t, repo, g.pack(c[5], c[7], tag), update("refs/heads/main", object.ID{}, c[7]),
+		update("refs/heads/root", object.ID{}, c[5]), update("refs/tags/t", object.ID{}, tag))
+	m.settle(t, s, repo)
+	unknown := blobObj("unknown").id()
+	ids := func(numbers ...int) (ids []object.ID) {
+		for _, n := range numbers {
+			ids = append(ids, c[n])
+		}
+		return ids
+	}
+	for name, test := range map[string]struct {
+		wants, commits []object.ID
+		limit          int
+		want           bool
+	}{
+		"itself":              {ids(4), ids(4), 100, true},
+		"by a merge":          {ids(4, 3), ids(1), 100, true},
+		"by a parent":         {ids(3), ids(2), 100, true},
+		"two of three":        {ids(4, 2, 0), ids(2), 100, false},
+		"each from another":   {ids(4, 5), ids(3, 5), 100, true},
+		"by one another":      {ids(2, 4), append(ids(1), unknown), 100, true},
+		"another root":        {ids(4, 5), ids(0), 100, false},
+		"a tag":               {[]object.ID{tag}, ids(2), 100, true},
+		"a tag, from nothing": {[]object.ID{tag}, ids(5), 100, false},
+		"no commits":          {[]object.ID{blob, tree}, nil, 100, true},
+		"nothing in common":   {ids(4), []object.ID{unknown, blob}, 100, false},
+		"too far":             {ids(4), ids(0), 4, false},
+		"not too far":         {ids(4), ids(0), 6, true},
+		"behind a wrong date": {ids(7), ids(4), 100, false},
+	} {
+		if got, err := repo.Descends(t.Context(), test.wants, test.commits, test.limit); err != nil || got != test.want {
+			t.Errorf("%s: %v %v, want %v", name, got, err, test.want)
+		}
+	}
+	if _, err := repo.Descends(t.Context(), []object.ID{unknown}, ids(4), 100); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("an unknown want: %v", err)
+	}
+}

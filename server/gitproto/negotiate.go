@@ -17,6 +17,8 @@ type negotiation struct {
 	told   bool // the boundary, if there is one to tell
 	judged int  // len(common) when enough was last computed, -1 before
 	ready  bool
+
+	judgments int // times that enough was computed
 }
 
 func newNegotiation(u *uploadPack, req *fetchRequest) *negotiation {
@@ -46,12 +48,17 @@ func (n *negotiation) have(hex string) (id object.ID, common, first bool, err er
 	return id, true, true, nil
 }
 
+// maxJudgments bounds how often a negotiation asks whether there is enough: for one that takes longer, the client's "done"
+// will do.
+const maxJudgments = 100
+
 // enough reports whether what is common suffices for a good pack.
 func (n *negotiation) enough() (bool, error) {
-	if n.ready || n.judged == len(n.common) || len(n.common) == 0 {
+	if n.ready || n.judged == len(n.common) || len(n.common) == 0 || n.judgments == maxJudgments {
 		return n.ready, nil
 	}
 	n.judged = len(n.common)
+	n.judgments++
 	var err error
 	if judge, ok := n.f.(Negotiator); ok {
 		n.ready, err = judge.Enough(n.ctx, n.req.Wants, n.common)
