@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -183,4 +185,60 @@ func TestBaseIsReplaced(t *testing.T) {
 		t.Errorf("graph files: %v", files)
 	}
 	mustCheck(t, s)
+}
+
+// TestRevertBesideBase brings a tree back that an older commit outside of the base pack has introduced.
+func TestRevertBesideBase(t *testing.T) {
+	inBaseModes(t, func(t *testing.T, m baseMode, _ *rand.Rand) {
+		g := newGit(t)
+		s := m.open(t)
+		repo := create(t, s)
+		tip := g.commit("base", map[string]string{"d/x": "1", "d/y": "1"})
+		push(t, repo, g.pack(tip), update("refs/heads/main", object.ID{}, tip))
+		m.settle(t, s, repo)
+		for i, files := range []map[string]string{{"d/x": "2"}, {"d/y": "2"}, {"d/y": "1"}} {
+			g.date = fmt.Sprintf("2021-01-0%dT00:00:00Z", i+1)
+			next := g.commit("next", files)
+			push(t, repo, g.thinPack(next, tip), update("refs/heads/main", tip, next))
+			tip = next
+		}
+		cloneAndCompare(t, g, repo, tip)
+	})
+}
+
+// TestTreeBomb makes a graph for, and clones, a tree that holds another many times, on many levels.
+func TestTreeBomb(t *testing.T) {
+	inBaseModes(t, func(t *testing.T, m baseMode, _ *rand.Rand) {
+		s := m.open(t)
+		repo := create(t, s)
+		var tip object.ID
+		for i := range 3 { // the second is compared with the first, outside of the base pack too
+			blob := blobObj(fmt.Sprint("bomb ", i))
+			objs := []obj{blob}
+			below, mode := blob.id(), "100644"
+			for range 30 {
+				tree := obj{typ: object.Tree}
+				for n := range 10 {
+					tree.data = below.Append(fmt.Appendf(tree.data, "%s %d\x00", mode, n))
+				}
+				objs = append(objs, tree)
+				below, mode = tree.id(), "40000"
+			}
+			var parents []object.ID
+			if i > 0 {
+				parents = []object.ID{tip}
+			}
+			commit := commitObj(below, "bomb", parents...)
+			push(t, repo, packOf(t, append(objs, commit)...), update("refs/heads/main", tip, commit.id()))
+			if tip = commit.id(); i == 0 {
+				m.settle(t, s, repo)
+			}
+		}
+		n, err := repo.WritePack(t.Context(), io.Discard, storage.Selection{Wants: []object.ID{tip}}, nil)
+		must(t, err)
+		if n != 3*32 {
+			t.Errorf("%d objects, want %d", n, 3*32)
+		}
+		mustCheck(t, s)
+	})
 }

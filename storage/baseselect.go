@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"holdfast/storage/graph"
@@ -218,11 +219,12 @@ func (w *walker) differ(c commitNode) error {
 		}
 		d.old = append(d.old, oldTree{tree, w.isExcluded(p)})
 	}
+	seen := map[string]struct{}{}
 	for stack := []treeDiff{d}; len(stack) > 0; {
 		d := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		var err error
-		if stack, err = w.differTree(d, stack); err != nil {
+		if stack, err = w.differTree(d, stack, seen); err != nil {
 			return fmt.Errorf("tree %s: %w", w.set.id(d.tree), err)
 		}
 	}
@@ -241,6 +243,16 @@ type oldTree struct {
 	had  bool // the receiver has it
 }
 
+// key tells the comparison from others. That a tree was compared with another one before says nothing about what else is
+// in it: what both had was left out.
+func (d treeDiff) key() string {
+	b := binary.BigEndian.AppendUint32(nil, d.tree)
+	for _, old := range d.old {
+		b = binary.BigEndian.AppendUint32(b, old.tree)
+	}
+	return string(b)
+}
+
 // treeOf returns the tree of a commit that was met.
 func (w *walker) treeOf(commit uint32) (uint32, error) {
 	if n, ok := w.byObject[commit]; ok {
@@ -250,7 +262,8 @@ func (w *walker) treeOf(commit uint32) (uint32, error) {
 	return w.add(info.Tree), err
 }
 
-func (w *walker) differTree(d treeDiff, stack []treeDiff) ([]treeDiff, error) {
+// differTree compares one tree, and puts those below it on the stack that were not compared so for this commit.
+func (w *walker) differTree(d treeDiff, stack []treeDiff, seen map[string]struct{}) ([]treeDiff, error) {
 	data, err := w.readTree(d.tree)
 	if err != nil {
 		return stack, err
@@ -283,8 +296,15 @@ func (w *walker) differTree(d treeDiff, stack []treeDiff) ([]treeDiff, error) {
 		}
 		next.tree = w.add(link.ID)
 		*w.set.path(next.tree) = uint32(next.path)
-		if link.Type == object.Tree && !w.isExcluded(next.tree) && *w.set.flag(next.tree)&stacked == 0 {
-			*w.set.flag(next.tree) |= stacked
+		if link.Type != object.Tree || w.isExcluded(next.tree) || *w.set.flag(next.tree)&stacked != 0 {
+			return nil
+		}
+		if len(next.old) == 0 {
+			*w.set.flag(next.tree) |= stacked // all of it is added
+		}
+		key := next.key()
+		if _, ok := seen[key]; !ok {
+			seen[key] = struct{}{}
 			stack = append(stack, next)
 		}
 		return nil

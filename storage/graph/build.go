@@ -39,7 +39,8 @@ func Write(ctx context.Context, w io.Writer, f object.Format, packSize int64, ob
 	if len(objects) >= math.MaxUint32 {
 		return fmt.Errorf("a graph of %d objects: %w", len(objects), errors.ErrUnsupported)
 	}
-	b := &builder{ctx: ctx, format: f, objects: objects, read: read, index: map[uint32]uint32{}, trees: map[uint32][]byte{}}
+	b := &builder{ctx: ctx, format: f, objects: objects, read: read, index: map[uint32]uint32{}, trees: map[uint32][]byte{},
+		seen: map[string]bool{}}
 	b.sortIDs()
 	if err := b.addCommits(); err != nil {
 		return err
@@ -73,6 +74,7 @@ type builder struct {
 	trees map[uint32][]byte // contents of trees that were read lately
 	bytes int
 	stack []difference
+	seen  map[string]bool // keys of the differences that were on the stack, for one commit
 }
 
 type commit struct {
@@ -206,6 +208,14 @@ type difference struct {
 	path pack.PathHash
 }
 
+func (d difference) key() string {
+	b := binary.BigEndian.AppendUint32(nil, d.tree)
+	for _, old := range d.old {
+		b = binary.BigEndian.AppendUint32(b, old)
+	}
+	return string(b)
+}
+
 // introduce finds what each commit introduces.
 func (b *builder) introduce() error {
 	for i := range b.commits {
@@ -219,6 +229,7 @@ func (b *builder) introduce() error {
 			b.add(c.tree, d.path)
 			b.stack = append(b.stack, d)
 		}
+		clear(b.seen)
 		for len(b.stack) > 0 {
 			d := b.stack[len(b.stack)-1]
 			b.stack = b.stack[:len(b.stack)-1]
@@ -275,7 +286,10 @@ func (b *builder) compare(d difference) error {
 				next.old = append(next.old, old)
 			}
 		}
-		b.stack = append(b.stack, next)
+		if key := next.key(); !b.seen[key] { // copies of a tree within a tree can be as many as 2 to the power of the objects
+			b.seen[key] = true
+			b.stack = append(b.stack, next)
+		}
 		return nil
 	})
 }
