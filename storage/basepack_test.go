@@ -196,7 +196,7 @@ func TestRevertBesideBase(t *testing.T) {
 		tip := g.commit("base", map[string]string{"d/x": "1", "d/y": "1"})
 		push(t, repo, g.pack(tip), update("refs/heads/main", object.ID{}, tip))
 		m.settle(t, s, repo)
-		for i, files := range []map[string]string{{"d/x": "2"}, {"d/y": "2"}, {"d/y": "1"}} {
+		for i, files := range []map[string]string{{"d/x": "new x"}, {"d/y": "new y"}, {"d/y": "1"}} {
 			g.date = fmt.Sprintf("2021-01-0%dT00:00:00Z", i+1)
 			next := g.commit("next", files)
 			push(t, repo, g.thinPack(next, tip), update("refs/heads/main", tip, next))
