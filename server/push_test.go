@@ -97,13 +97,18 @@ func (w *world) add(user string) {
 // git runs git as a user and returns what it printed.
 func (w *world) git(user, dir string, args ...string) (string, error) {
 	w.t.Helper()
+	out, err := w.command(user, dir, args...).CombinedOutput()
+	return string(out), err
+}
+
+func (w *world) command(user, dir string, args ...string) *exec.Cmd {
+	w.t.Helper()
 	cmd := exec.Command("git", append([]string{"-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0", "HOME="+w.dir,
 		"GIT_SSH_COMMAND=ssh -F none -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none -o StrictHostKeyChecking=no "+
 			"-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i "+keyFile(w.t, user, ""))
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return cmd
 }
 
 // ok requires that git succeeds.

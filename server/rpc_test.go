@@ -76,3 +76,16 @@ func TestObjectInfo(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// bytes runs git as root and returns what it writes to its standard output.
+func (w *world) bytes(dir string, args ...string) string {
+	w.t.Helper()
+	cmd := w.command("root", dir, args...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		w.t.Fatalf("git %q: %v\n%s", args, err, &stderr)
+	}
+	return string(out)
+}

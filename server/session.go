@@ -18,8 +18,9 @@ type Service string
 
 // The services.
 const (
-	UploadPack  Service = "git-upload-pack"
-	ReceivePack Service = "git-receive-pack"
+	UploadPack    Service = "git-upload-pack"
+	ReceivePack   Service = "git-receive-pack"
+	UploadArchive Service = "git-upload-archive" // over SSH only
 )
 
 // refused is an answer that a client gets in place of a repository.
@@ -38,10 +39,13 @@ func (s *Server) serveGit(ctx context.Context, who auth.Identity, service Servic
 	o.MaxRefName, o.MaxPushOptions = s.c.MaxRefName, s.c.MaxPushOptions
 	o.MaxPushOptionBytes, o.MaxCertBytes = s.c.MaxPushOptionBytes, s.c.MaxCertBytes
 	name := repoName(path)
-	if service == UploadPack {
+	if service != ReceivePack {
 		repo, err := s.repo(who, name, auth.Read)
-		if err != nil {
+		switch {
+		case err != nil:
 			return refuse(who, name, service, err)
+		case service == UploadArchive:
+			return gitproto.UploadArchive(ctx, in, out, archiver{fetcher{s, repo}}, o)
 		}
 		return gitproto.UploadPack(ctx, in, out, fetcher{s, repo}, o)
 	}
@@ -142,7 +146,7 @@ func (s *Server) exec(ctx context.Context, sess Session) int {
 	}
 	switch {
 	case len(argv) == 0:
-	case argv[0] == string(UploadPack) || argv[0] == string(ReceivePack):
+	case Service(argv[0]).known() || argv[0] == string(UploadArchive):
 		return s.execGit(ctx, sess, Service(argv[0]), argv[1:])
 	case strings.HasPrefix(argv[0], "git-"), argv[0] == "svnserve", argv[0] == "scp", argv[0] == "rsync":
 		fmt.Fprintf(sess.Stderr, "holdfast: %s is not offered here\n", argv[0])

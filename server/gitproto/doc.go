@@ -1,5 +1,5 @@
 // Package gitproto holds git's side of a conversation with a git client: upload-pack (clone and fetch) and
-// receive-pack (push), protocol versions 0, 1 and 2, over any pair of io.Reader and io.Writer. It knows no listener,
+// receive-pack (push), protocol versions 0, 1 and 2, and upload-archive, over any pair of io.Reader and io.Writer. It knows no listener,
 // no disk and no policy: what it needs of a repository it asks of a Fetcher or a Pusher.
 //
 // # Calls
@@ -9,6 +9,8 @@
 //   - the whole of it over a stream, as ssh runs it: the zero value;
 //   - the advertisement alone, as the answer to GET info/refs: Options.Advertise;
 //   - one request and its response, as the answer to a POST: Options.Stateless.
+//
+// UploadArchive knows the first form only, and no versions.
 //
 // In the last form nothing is written before the request has been read, since HTTP/1 servers and proxies may throw
 // away the rest of a request once a response begins. Progress of a push waits until its pack has been read, therefore.

@@ -42,6 +42,7 @@ type Options struct {
 	MaxCommon          int   // haves taken into account: further ones count as unknown, the pack grows; default 65536
 	MaxPrefixes        int   // ref-prefix lines: with more of them all refs are listed; default 4096
 	MaxObjectInfos     int   // oid lines of one object-info request; default 65536
+	MaxArguments       int   // argument lines of upload-archive; default 1024
 	MaxCapabilities    int   // capability lines before the arguments of a version 2 request; default 256
 	MaxCommands        int   // ref updates in one push; default 131072
 	MaxRefName         int   // bytes of a ref's name; default 1024
@@ -74,6 +75,7 @@ func (o Options) withDefaults() Options {
 	o.MaxCommon = cmp.Or(o.MaxCommon, 1<<16)
 	o.MaxPrefixes = cmp.Or(o.MaxPrefixes, 1<<12)
 	o.MaxObjectInfos = cmp.Or(o.MaxObjectInfos, 1<<16)
+	o.MaxArguments = cmp.Or(o.MaxArguments, 1<<10)
 	o.MaxCapabilities = cmp.Or(o.MaxCapabilities, 1<<8)
 	o.MaxCommands = cmp.Or(o.MaxCommands, 1<<17)
 	o.MaxRefName = cmp.Or(o.MaxRefName, 1<<10)
