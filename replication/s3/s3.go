@@ -27,7 +27,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -76,9 +75,9 @@ type Config struct {
 	LockDays int
 	// Now is the clock of LockDays, time.Now by default.
 	Now func() time.Time
-	// PartBytes is the size of an upload's parts, 16 MiB by default, from MinPartBytes to MaxPartBytes.
+	// PartBytes is the size of an upload's parts, 8 MiB by default, from MinPartBytes to MaxPartBytes.
 	PartBytes int
-	// PartBuffers is how many parts of an upload are in memory, 2 by default: one is filled while the others are sent.
+	// PartBuffers is how many parts of an upload are in memory, 3 by default: one is filled while the others are sent.
 	// At most 4.
 	PartBuffers int
 	// PageKeys is the size of a page of a listing, 1,000 by default and at most.
@@ -102,9 +101,7 @@ type Bucket struct {
 	plain     bool // http
 	core      minio.Core
 	transport http.RoundTripper
-	// buffers are for parts, of cfg.PartBytes each.
-	buffers sync.Pool
-	idle    func()
+	idle      func()
 }
 
 var _ replication.Bucket = (*Bucket)(nil)
@@ -129,7 +126,6 @@ func New(cfg Config) (*Bucket, error) {
 	}
 	core.SetAppInfo("holdfast", "1")
 	b := &Bucket{cfg: cfg, host: u.Host, plain: u.Scheme == "http", core: *core, transport: transport, idle: func() {}}
-	b.buffers.New = func() any { p := make([]byte, 0, cfg.PartBytes); return &p }
 	if c, ok := transport.(interface{ CloseIdleConnections() }); ok {
 		b.idle = c.CloseIdleConnections
 	}
@@ -144,8 +140,8 @@ func (b *Bucket) Close() error {
 
 func (c Config) withDefaults() Config {
 	c.Checksum = cmp.Or(c.Checksum, SHA256)
-	c.PartBytes = cmp.Or(c.PartBytes, 16<<20)
-	c.PartBuffers = cmp.Or(c.PartBuffers, 2)
+	c.PartBytes = cmp.Or(c.PartBytes, 8<<20)
+	c.PartBuffers = cmp.Or(c.PartBuffers, 3)
 	c.PageKeys = cmp.Or(c.PageKeys, 1000)
 	if c.Now == nil {
 		c.Now = time.Now

@@ -15,8 +15,8 @@ import (
 	"holdfast/replication"
 )
 
-// upload is a multipart upload. Parts are sent while later ones are filled, as many at once as there are buffers to
-// spare; Write waits for one.
+// upload is a multipart upload. Parts are sent while later ones are filled; Write waits for a buffer. The buffers are the
+// upload's own: those in a sync.Pool were often not found again, and others were made.
 type upload struct {
 	b    *Bucket
 	ctx  context.Context // of the parts
@@ -25,12 +25,13 @@ type upload struct {
 	id   string
 
 	// Owned by the caller's goroutine.
-	buf   *[]byte // being filled; nil: take one
-	sent  int     // parts handed to goroutines
+	buf   []byte // being filled; nil: take one
+	made  int    // buffers
+	sent  int    // parts handed to goroutines
 	state uploadState
 
-	slots chan struct{} // one for each part being sent
-	wg    sync.WaitGroup
+	free chan []byte    // buffers that wait to be filled
+	wg   sync.WaitGroup // one for each part being sent
 
 	mu    sync.Mutex
 	parts []minio.CompletePart
@@ -60,7 +61,7 @@ func (b *Bucket) Upload(ctx context.Context, key string) (replication.Upload, er
 	if err != nil {
 		return nil, b.wrap(opUpload, key, err)
 	}
-	u := &upload{b: b, key: key, id: id, slots: make(chan struct{}, b.cfg.PartBuffers-1)}
+	u := &upload{b: b, key: key, id: id, free: make(chan []byte, b.cfg.PartBuffers)}
 	u.ctx, u.stop = context.WithCancelCause(ctx)
 	return u, nil
 }
@@ -70,13 +71,13 @@ func (u *upload) Write(p []byte) (n int, err error) {
 		return 0, err
 	}
 	for len(p) > 0 {
-		if u.buf == nil {
-			u.buf = u.b.buffers.Get().(*[]byte)
+		if err := u.takeBuffer(); err != nil {
+			return n, err
 		}
-		m := min(len(p), u.b.cfg.PartBytes-len(*u.buf))
-		*u.buf = append(*u.buf, p[:m]...)
+		m := min(len(p), u.b.cfg.PartBytes-len(u.buf))
+		u.buf = append(u.buf, p[:m]...)
 		n, p = n+m, p[m:]
-		if len(*u.buf) == u.b.cfg.PartBytes {
+		if len(u.buf) == u.b.cfg.PartBytes {
 			if err := u.flush(); err != nil {
 				return n, err
 			}
@@ -95,28 +96,44 @@ func (u *upload) usable() error {
 	return u.err
 }
 
+// takeBuffer sees to it that there is a buffer to fill.
+func (u *upload) takeBuffer() error {
+	if u.buf != nil {
+		return nil
+	}
+	select {
+	case u.buf = <-u.free:
+		return nil
+	default:
+	}
+	if u.made < u.b.cfg.PartBuffers {
+		u.made++
+		u.buf = make([]byte, 0, u.b.cfg.PartBytes)
+		return nil
+	}
+	select {
+	case u.buf = <-u.free:
+		return nil
+	case <-u.ctx.Done():
+		return cmp.Or(u.usable(), u.b.wrap(opUpload, u.key, u.ctx.Err()))
+	}
+}
+
 // flush hands the buffer to a goroutine that sends it.
 func (u *upload) flush() error {
 	if u.sent == maxParts {
 		return u.b.wrap(opUpload, u.key,
 			fmt.Errorf("more than %d parts of %d bytes; set a larger part size", maxParts, u.b.cfg.PartBytes))
 	}
-	select {
-	case u.slots <- struct{}{}:
-	case <-u.ctx.Done():
-		return cmp.Or(u.usable(), u.b.wrap(opUpload, u.key, u.ctx.Err()))
-	}
-	if u.buf == nil {
-		u.buf = u.b.buffers.Get().(*[]byte)
+	if err := u.takeBuffer(); err != nil {
+		return err
 	}
 	u.sent++
 	number, buf := u.sent, u.buf
 	u.buf = nil
 	u.wg.Go(func() {
-		defer func() { <-u.slots }()
-		part, err := u.send(number, *buf)
-		*buf = (*buf)[:0]
-		u.b.buffers.Put(buf)
+		part, err := u.send(number, buf)
+		u.free <- buf[:0]
 		u.mu.Lock()
 		defer u.mu.Unlock()
 		if err == nil {
@@ -159,7 +176,7 @@ func (u *upload) Complete(ctx context.Context) error {
 	if err := u.usable(); err != nil {
 		return err
 	}
-	if u.buf != nil && len(*u.buf) > 0 || u.sent == 0 { // an object has at least one part
+	if len(u.buf) > 0 || u.sent == 0 { // an object has at least one part
 		if err := u.flush(); err != nil {
 			return err
 		}
@@ -215,9 +232,5 @@ func (u *upload) Abort(ctx context.Context) error {
 func (u *upload) end(state uploadState) {
 	u.state = state
 	u.stop(nil)
-	if u.buf != nil {
-		*u.buf = (*u.buf)[:0]
-		u.b.buffers.Put(u.buf)
-		u.buf = nil
-	}
+	u.buf = nil
 }
