@@ -108,7 +108,7 @@ func (b *baseSelection) hasPlace(place uint32) bool {
 
 // fewObjects is how many objects of the base pack are handled one by one, so that deltas can be made for them. More are
 // copied by ranges.
-const fewObjects = 2_000
+const fewObjects = 500
 
 // joinBase brings the two halves of a selection together: what the walk has met of the base pack goes to the places; if
 // these are few, all of them go to the set. It reports whether the places still matter.
