@@ -26,6 +26,7 @@ type idInfo struct {
 const (
 	appended uint8 = 1 << iota // the entry is a base that completes a thin pack
 	checked                    // the special content was checked
+	twice                      // there are several such entries
 )
 
 // idTable numbers the ids that a pack holds or links to, each once, in an open-addressing table: git's own history names
@@ -134,8 +135,8 @@ func (t *idTable) object(sum []byte, typ object.Type, entry uint32, flags uint8,
 	before := *info
 	if info.entry == none {
 		info.entry, info.have, info.flags = entry, typ, flags
-	} else if info.flags&appended != 0 && flags&appended == 0 {
-		info.flags &^= appended // the pack holds it too, as a delta that was resolved later
+	} else {
+		info.flags |= twice
 	}
 	if info.want != 0 && info.want != info.have {
 		return n, before, t.clash(n, info.have, info.want)

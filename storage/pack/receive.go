@@ -119,6 +119,9 @@ func (r *receiver) run(last func(*Received) error) (*Received, error) {
 	if err := last(got); err != nil {
 		return nil, err
 	}
+	if err := r.refuseTwoBases(); err != nil {
+		return nil, err
+	}
 	if err := r.checkSpecials(); err != nil {
 		return nil, err
 	}
@@ -182,6 +185,17 @@ func (r *receiver) readTrailer() ([]byte, error) {
 		return nil, corrupt(r.bodyEnd, "the trailer is %x, but the bytes before it hash to %x", trailer, want)
 	}
 	return trailer, r.in.finish()
+}
+
+// refuseTwoBases refuses a pack that holds a reference delta's base twice, added bases included, as git does. One of the two
+// may be built on that delta, and who reads the pack could take that one for the base: round and round.
+func (r *receiver) refuseTwoBases() error {
+	for _, d := range r.refs {
+		if r.ids.infos.at(d.base).flags&twice != 0 {
+			return corrupt(r.entries.at(d.entry).off, "the delta's base %s is there twice", r.ids.id(r.o.Format, d.base))
+		}
+	}
+	return nil
 }
 
 // addInflated counts work, done once or again, against the limit.
