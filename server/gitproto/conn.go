@@ -122,7 +122,12 @@ func (c *conn) end(err error) error {
 		if name, ok := errors.AsType[unknownRef](err); ok {
 			text = name.Error()
 		}
-		c.w.Linef("ERR %s\n", oneLine(text))
+		if c.w.band != 0 {
+			c.w.band = bandError
+			c.w.Linef("%s\n", oneLine(text))
+		} else {
+			c.w.Linef("ERR %s\n", oneLine(text))
+		}
 		c.w.Flush()
 	}
 	return failed

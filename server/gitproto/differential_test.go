@@ -133,9 +133,12 @@ func TestSameAsGit(t *testing.T) {
 		{"want " + tip, "have " + unknown}, {"want " + tip, "have " + parent}, {"want " + tip, "have " + parent, "done"},
 		{"want " + tip, "have " + parent, "wait-for-done"}, {"have " + parent, "have " + other, "wait-for-done"},
 		{"want " + tip, "want " + id("v2"), "have " + parent, "have " + root, "thin-pack", "ofs-delta", "no-progress"},
+		{"want " + tip, "sideband-all", "done"}, {"sideband-all", "want " + tip, "have " + unknown},
+		{"want " + tip, "have " + parent, "sideband-all"}, {"sideband-all", "want " + unknown, "done"},
 	} {
 		v2 = append(v2, append(append([]string{"command=fetch", "server-option=x", "0001"}, args...), "0000"))
 	}
+	w.server().git("config", "uploadpack.allowSidebandAll", "true")
 	for _, lines := range v2 {
 		request := pkt(lines...)
 		got := upload(t, w.bare, request, gitproto.Options{Stateless: true, Version: 2})

@@ -1,6 +1,6 @@
 // Package gitproto holds git's side of a conversation with a git client: upload-pack (clone and fetch) and
-// receive-pack (push), protocol versions 0, 1 and 2, and upload-archive, over any pair of io.Reader and io.Writer. It knows no listener,
-// no disk and no policy: what it needs of a repository it asks of a Fetcher or a Pusher.
+// receive-pack (push), protocol versions 0, 1 and 2, and upload-archive, over any pair of io.Reader and io.Writer. It
+// knows no listener, no disk and no policy: what it needs of a repository it asks of a Fetcher, a Pusher or an Archiver.
 //
 // # Calls
 //
@@ -10,10 +10,10 @@
 //   - the advertisement alone, as the answer to GET info/refs: Options.Advertise;
 //   - one request and its response, as the answer to a POST: Options.Stateless.
 //
-// UploadArchive knows the first form only, and no versions.
-//
 // In the last form nothing is written before the request has been read, since HTTP/1 servers and proxies may throw
 // away the rest of a request once a response begins. Progress of a push waits until its pack has been read, therefore.
+//
+// UploadArchive knows the first form only, and no versions.
 //
 // # Flow
 //
@@ -37,8 +37,8 @@
 //
 // # Not offered
 //
-// Sideband-all, packfile-uris and bundle-uri are not advertised, and refused when a client asks all the same; so are
-// shallow and partial clones if the Fetcher is no PartialFetcher, and signed pushes without Options.CertNonce.
+// Packfile-uris are not advertised, and refused when a client asks all the same; so are shallow and partial clones if
+// the Fetcher is no PartialFetcher, and signed pushes without Options.CertNonce.
 //
 // Sources: git's gitprotocol-common, gitprotocol-pack, gitprotocol-capabilities, gitprotocol-v2 and gitprotocol-http
 // documents; the wording of a few errors and the order of acknowledgements follow git's upload-pack.c, receive-pack.c,

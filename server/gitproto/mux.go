@@ -31,6 +31,7 @@ type mux struct {
 
 	mu    sync.Mutex // guards what follows, and writes to out
 	bands bool
+	idle  byte   // the band of the empty frames that break a silence
 	frame []byte // a frame under construction: frameHeader bytes kept free, then data
 	data  int    // bytes of data in frame
 	hold  bool   // nothing but held progress until release
@@ -44,7 +45,7 @@ var errEnded = errors.New("write after the end of the response")
 
 // newMux returns a mux with frames of frameSize bytes, 0 for no side bands.
 func newMux(ctx context.Context, out io.Writer, frameSize int, keepAlive time.Duration) *mux {
-	m := &mux{ctx: ctx, out: out, keepAlive: keepAlive, bands: frameSize > 0, last: time.Now()}
+	m := &mux{ctx: ctx, out: out, keepAlive: keepAlive, bands: frameSize > 0, idle: bandData, last: time.Now()}
 	if frameSize == 0 {
 		frameSize = maxPacket
 	}
@@ -217,7 +218,7 @@ func (m *mux) beat() time.Duration {
 	if m.data > 0 {
 		m.sendData()
 	} else {
-		m.send(bandData, make([]byte, frameHeader))
+		m.send(m.idle, make([]byte, frameHeader))
 	}
 	m.flush()
 	return m.keepAlive

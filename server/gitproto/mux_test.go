@@ -2,6 +2,7 @@ package gitproto_test
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/server/gitproto"
+	"holdfast/storage/object"
 )
 
 func TestKeepAlive(t *testing.T) {
@@ -32,6 +34,50 @@ func TestKeepAlive(t *testing.T) {
 			t.Errorf("got  %q\nwant %q", &out, want)
 		}
 	})
+}
+
+// slowChecker takes its time for everything.
+type slowChecker struct{ *fake }
+
+func (slowChecker) CheckWants(context.Context, []object.ID) ([]object.ID, error) {
+	time.Sleep(12 * time.Second)
+	return nil, nil
+}
+
+func (slowChecker) Enough(context.Context, []object.ID, []object.ID) (bool, error) {
+	time.Sleep(6 * time.Second)
+	return true, nil
+}
+
+// TestKeepAliveInAllBands: a client that reads bands from the beginning hears from us from the beginning.
+func TestKeepAliveInAllBands(t *testing.T) {
+	lines := []string{"command=fetch", "0001", "want " + testID(9).String(), "have " + testID(2).String(), "0000"}
+	for all, want := range map[string]string{
+		"sideband-all": "0005\x020005\x020005\x02" + "0015\x01acknowledgments\n" +
+			"0032\x01ACK " + testID(2).String() + "\n" + "000b\x01ready\n" + "0001" + "000e\x01packfile\n" + "0009\x01PACK0000",
+		"no-progress": "0014acknowledgments\n" +
+			"0031ACK " + testID(2).String() + "\n" + "000aready\n" + "0001" + "000dpackfile\n" + "0009\x01PACK0000",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			repo := slowChecker{&fake{refs: mainRef(), has: func(object.ID) bool { return true }}}
+			var out bytes.Buffer
+			o := gitproto.Options{Stateless: true, Version: 2}
+			request := pkt(append(lines[:4:4], all, "0000")...)
+			if err := gitproto.UploadPack(t.Context(), strings.NewReader(request), &out, repo, o); err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != want {
+				t.Errorf("%s: got  %q\nwant %q", all, &out, want)
+			}
+		})
+	}
+	var out bytes.Buffer
+	request := pkt("command=fetch", "0001", "sideband-all", "0000")
+	err := gitproto.UploadPack(t.Context(), strings.NewReader(request), &out, &fake{},
+		gitproto.Options{Stateless: true, Version: 2, Withheld: []string{"sideband-all"}})
+	if err == nil || !strings.Contains(out.String(), "ERR upload-pack: protocol error: sideband-all was not offered") {
+		t.Errorf("%v: %q", err, &out)
+	}
 }
 
 // TestKeepAlivePush: over HTTP nothing may be sent before the request has been read.

@@ -128,6 +128,7 @@ type Writer struct {
 	out     io.Writer
 	scratch []byte
 	err     error
+	band    byte // before each payload, unless it is 0
 }
 
 // NewWriter returns a Writer to w.
@@ -137,13 +138,16 @@ func NewWriter(w io.Writer) *Writer {
 
 // Packet writes one data packet. A payload above MaxPayload is an error.
 func (w *Writer) Packet(payload []byte) {
-	if len(payload) > MaxPayload {
-		w.fail(fmt.Errorf("packet line of %d bytes, more than %d", len(payload), MaxPayload))
+	head := make([]byte, lengthDigits, frameHeader)
+	if w.band != 0 {
+		head = append(head, w.band)
+	}
+	if len(head)+len(payload) > maxPacket {
+		w.fail(fmt.Errorf("packet line of %d bytes, more than %d", len(payload), maxPacket-len(head)))
 		return
 	}
-	var digits [lengthDigits]byte
-	putLength(digits[:], len(payload)+lengthDigits)
-	w.write(digits[:])
+	putLength(head, len(head)+len(payload))
+	w.write(head)
 	w.write(payload)
 }
 

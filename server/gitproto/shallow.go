@@ -124,7 +124,7 @@ func (n *negotiation) tellBoundary() {
 // shallowInfo writes the section of version 2.
 func (n *negotiation) shallowInfo() error {
 	if n.req.deepens() {
-		if err := n.findBoundary(); err != nil {
+		if err := n.wait(n.findBoundary); err != nil {
 			return err
 		}
 	}

@@ -121,7 +121,7 @@ func TestUploadErrors(t *testing.T) {
 		{2, pkt("command=fetch", "0001", "filter x", "0000"), "partial clones are not supported", broken},
 		{2, pkt("command=fetch", "0001", "want-ref x", "0000"), "unknown ref x", gitproto.ErrNotOurRef},
 		{2, pkt("command=fetch", "0001", "want-ref x", "want-ref x", "0000"), "protocol error: duplicate want-ref", broken},
-		{2, pkt("command=fetch", "0001", "sideband-all", "0000"), "protocol error: sideband-all was not offered", broken},
+		{2, pkt("command=fetch", "0001", "packfile-uris", "0000"), "protocol error: packfile-uris was not offered", broken},
 		{2, pkt("command=fetch", "0001", "want "+id, "0001", "0000"), "protocol error: expected flush after fetch arguments", broken},
 		{2, pkt("command=ls-refs", "0001", "0001", "0000"), "protocol error: expected flush after ls-refs arguments", broken},
 		{2, pkt("command=fetch", "0001", "have "+id, "wait-for-done", "done", "0000"), "protocol error: done without", broken},

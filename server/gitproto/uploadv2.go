@@ -33,7 +33,7 @@ func (u *uploadPack) serveV2() error {
 		}
 	}
 	for {
-		u.budget = u.o.MaxRequestBytes
+		u.budget, u.w.band = u.o.MaxRequestBytes, 0
 		cmd, err := u.readCommand()
 		if err != nil || cmd == nil {
 			return err
@@ -48,9 +48,9 @@ func (u *uploadPack) advertiseV2() error {
 	u.w.Linef("version 2\n")
 	u.w.Linef("agent=%s\n", u.o.Agent)
 	u.w.Linef("%s\n", withValues("ls-refs", u.o.offer("unborn")))
-	features := []string{"wait-for-done", "ref-in-want"}
+	features := []string{"wait-for-done", "ref-in-want", sidebandAll}
 	if u.partial != nil {
-		features = []string{"shallow", "wait-for-done", "filter", "ref-in-want"}
+		features = []string{"shallow", "wait-for-done", "filter", "ref-in-want", sidebandAll}
 	}
 	u.w.Linef("%s\n", withValues("fetch", u.o.offer(features...)))
 	u.w.Linef("server-option\n")
@@ -61,6 +61,9 @@ func (u *uploadPack) advertiseV2() error {
 	u.w.Special(Flush)
 	return u.flush()
 }
+
+// sidebandAll is the feature of fetch that puts bands into all of its response.
+const sidebandAll = "sideband-all"
 
 // withValues is the line of a command of which the values, each behind a space, are offered.
 func withValues(command, values string) string {
@@ -161,7 +164,7 @@ func (u *uploadPack) fetch() error {
 	if len(req.Wants) == 0 && !req.waitForDone {
 		return u.flush() // git answers nothing at all here
 	}
-	if err := u.checkWants(req.Wants); err != nil {
+	if err := u.wait(func() error { return u.checkWants(req.Wants) }); err != nil {
 		return err
 	}
 	if req.haves > 0 && !req.done {
@@ -181,6 +184,21 @@ func (u *uploadPack) fetch() error {
 	u.tellWantedRefs(req)
 	u.w.Linef("packfile\n")
 	return u.sendPack(req.PackRequest, req.frameSize, req.quiet)
+}
+
+// wait does what may take long. If all of the response is in bands, the client hears from us meanwhile.
+func (u *uploadPack) wait(do func() error) error {
+	if u.w.band == 0 {
+		return do()
+	}
+	if err := u.flush(); err != nil {
+		return err
+	}
+	m := newMux(u.ctx, u.out, smallFrame, u.o.KeepAlive)
+	m.idle = bandProgress // an empty line of data would be one of the response
+	stop := m.start()
+	defer stop()
+	return do()
 }
 
 func (n *negotiation) fetchArg(arg string) error {
@@ -205,6 +223,11 @@ func (n *negotiation) fetchArg(arg string) error {
 		n.req.IncludeTag = true
 	case "no-progress":
 		n.req.quiet = true
+	case sidebandAll:
+		if !n.o.offers(sidebandAll) {
+			return violation("%s was not offered", arg)
+		}
+		n.w.band = bandData
 	case "wait-for-done":
 		n.req.waitForDone = true
 	case "deepen-relative":
@@ -216,7 +239,7 @@ func (n *negotiation) fetchArg(arg string) error {
 		if known, err := n.partialLine(n.req, arg); known || err != nil {
 			return err
 		}
-		if word, _, _ := strings.Cut(arg, " "); word == "sideband-all" || word == "packfile-uris" {
+		if word, _, _ := strings.Cut(arg, " "); word == "packfile-uris" {
 			return violation("%s was not offered", word)
 		}
 		return violation("unexpected argument of fetch: %.100q", arg)
@@ -227,7 +250,11 @@ func (n *negotiation) fetchArg(arg string) error {
 // acknowledge writes the acknowledgments section and reports whether the pack follows.
 func (n *negotiation) acknowledge() (ready bool, err error) {
 	if !n.req.waitForDone {
-		if ready, err = n.enough(); err != nil {
+		err = n.wait(func() error {
+			ready, err = n.enough()
+			return err
+		})
+		if err != nil {
 			return false, err
 		}
 	}
