@@ -55,7 +55,7 @@ func (b *bench) newHost(name string, n int) (h *host, err error) {
 		}
 	}()
 	var config strings.Builder
-	fmt.Fprintf(&config, "name: localhost\nssh: {listen: \"127.0.0.1:0\"}\nhttp: {listen: \"\"}\nmirrors:\n")
+	fmt.Fprintf(&config, "name: localhost\nssh: {listen: \"127.0.0.1:0\"}\nhttp: {listen: \"\"}\nreplication: {ack_timeout: 10m}\nmirrors:\n")
 	for i := range n {
 		m, err := b.start(mirrorSecrets(i), "mirror", "serve", "--dir", filepath.Join(h.dir, fmt.Sprint("mirror", i)), "--listen", "127.0.0.1:0", "--bucket", "bucket")
 		if err != nil {

