@@ -16,6 +16,8 @@
 //	                     format: sha1                      or sha256
 //	                     public: true                      anybody may read, without logging in
 //	                     signed_push: required             or optional, or off: whether pushes carry a certificate
+//	                     bundles:                          files elsewhere that clones can begin with
+//	                       - {id: base, uri: "https://cdn.example.org/app.bundle", creation_token: 1}
 //	                     grants: {alice: admin, "@devs": write, "*": read}
 //
 // A grant names a user, a group ("@devs") or everybody who is logged in ("*"), and gives read, write or admin; each

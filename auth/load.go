@@ -21,6 +21,7 @@ type Limits struct {
 	PerUser    int // keys, OpenPGP keys, and tokens, of one user; 100 each
 	Members    int // of one group, and who may create repositories; 10,000
 	Grants     int // of one repository; 1,000
+	Bundles    int // of one repository; 100
 	Problems   int // reported by one Load; 50
 }
 
@@ -31,6 +32,7 @@ func (l Limits) withDefaults() Limits {
 	l.PerUser = cmp.Or(l.PerUser, 100)
 	l.Members = cmp.Or(l.Members, 10_000)
 	l.Grants = cmp.Or(l.Grants, 1000)
+	l.Bundles = cmp.Or(l.Bundles, 100)
 	l.Problems = cmp.Or(l.Problems, 50)
 	return l
 }
@@ -340,6 +342,9 @@ func (r *reader) repo(name, raw string, limits Limits, lines map[string]int) *Re
 		"public": func(n *yaml.Node) { repo.Public = r.boolean(n) },
 		"signed_push": func(n *yaml.Node) {
 			word(n, (*string)(&repo.Signed), string(SignedRequired), string(SignedOptional), string(SignedOff))
+		},
+		"bundles": func(n *yaml.Node) {
+			r.list(n, limits.Bundles, func(item *yaml.Node) { repo.Bundles = r.bundle(item, repo.Bundles) })
 		},
 		"grants": func(n *yaml.Node) {
 			if !isNull(n) {

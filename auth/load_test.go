@@ -142,6 +142,34 @@ func TestLoadLimits(t *testing.T) {
 	}
 }
 
+func TestBundles(t *testing.T) {
+	repo := func(bundles string) string { return "id: " + id(9) + "\nkind: git\nbundles:\n" + bundles }
+	p := load(t, tree("repos/x.yaml", repo("  - {id: base, uri: \"https://cdn.example.org/x?a=b\", creation_token: 7}\n"+
+		"  - id: B-2\n    uri: http://[::1]:80/y\n")))
+	want := []auth.Bundle{{ID: "base", URI: "https://cdn.example.org/x?a=b", CreationToken: 7}, {ID: "B-2", URI: "http://[::1]:80/y"}}
+	if r, _ := p.Repo("x"); !slices.Equal(r.Bundles, want) {
+		t.Errorf("bundles %+v", r.Bundles)
+	}
+	for bundle, want := range map[string]string{
+		"{id: a}":                                                      "is no uri",
+		"{uri: \"https://x\"}":                                         "letters, digits and dashes",
+		"{id: a.b, uri: \"https://x\"}":                                "letters, digits and dashes",
+		"{id: a, uri: \"file:///etc/passwd\"}":                         "is no uri",
+		"{id: a, uri: \"https://x/\\n\"}":                              "is no uri",
+		"{id: a, uri: \"https://u:p@x/\"}":                             "must not hold a password",
+		"{id: a, uri: \"https://x\", creation_token: 0}":               "positive number",
+		"{id: a, uri: \"https://x\", creation_token: -1}":              "positive number",
+		"{id: a, uri: \"https://x\", token: 1}":                        "unknown key \"token\"",
+		"{id: a, uri: \"https://x\"}\n  - {id: a, uri: \"https://y\"}": "another bundle of the id a",
+	} {
+		fsys := company(t)
+		fsys["repos/x.yaml"] = &fstest.MapFile{Data: []byte(repo("  - " + bundle + "\n"))}
+		if _, err := auth.Load(fsys); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "repos/x.yaml:") {
+			t.Errorf("%s: %v, want %q", bundle, err, want)
+		}
+	}
+}
+
 func TestLoadReportsReadErrors(t *testing.T) {
 	_, err := auth.Load(badFS{company(t)})
 	var pe *auth.PolicyError

@@ -82,7 +82,9 @@ type Repo struct {
 	Format string // sha1 or sha256
 	Public bool
 	Signed SignedPush
-	Grants map[string]Op // by user, "@group" or "*"; not to be changed
+	// Bundles are what clones can begin with, in the order of the file; not to be changed.
+	Bundles []Bundle
+	Grants  map[string]Op // by user, "@group" or "*"; not to be changed
 }
 
 // SignedPush says what a repository makes of push certificates. A certificate that is accepted must be good in any case.

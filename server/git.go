@@ -45,6 +45,20 @@ func (f fetcher) Format() object.Format { return f.repo.Format() }
 
 func (f fetcher) Has(id object.ID) (bool, error) { return f.repo.Has(id) }
 
+// cloner is a fetcher that knows what the policy says a clone can begin with.
+type cloner struct {
+	fetcher
+	bundles []auth.Bundle
+}
+
+// Bundles returns them.
+func (f cloner) Bundles() (bundles []gitproto.Bundle) {
+	for _, b := range f.bundles {
+		bundles = append(bundles, gitproto.Bundle{ID: b.ID, URI: b.URI, CreationToken: b.CreationToken})
+	}
+	return bundles
+}
+
 // refPage is how many refs are copied out of the store at a time: no transaction is open while a client reads.
 const refPage = 1000
 

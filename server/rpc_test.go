@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +77,29 @@ func TestObjectInfo(t *testing.T) {
 	if got != pkt(append(want, "0000")...) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// TestBundles puts bundles into the policy, and has them told to clients.
+func TestBundles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, server.Config{})
+	w.ok("root", w.work("app"), "push", "-q", w.url("app"), "main")
+	c := newRPCClient(w)
+	w.ok("root", w.dir, "clone", "-q", w.url("holdfast-admin"), "admin")
+	admin := filepath.Join(w.dir, "admin")
+	file := filepath.Join(admin, "repos", "app.yaml")
+	write(t, file, string(must(os.ReadFile(file)))+"bundles: [{id: base, uri: \"https://cdn.example.org/app.bundle\"}]\n")
+	w.ok("root", admin, "commit", "-qam", "a bundle")
+	request := pkt("command=bundle-uri", "0000")
+	if got := c.post("app", "git-upload-pack", "2", request); !strings.Contains(got, "invalid command") {
+		t.Errorf("without bundles: %q", got)
+	}
+	w.ok("root", admin, "push", "-q", "origin", "HEAD:main")
+	want := "0014bundle.version=1" + "0013bundle.mode=all" + "003abundle.base.uri=https://cdn.example.org/app.bundle" + "0000"
+	if got := c.post("app", "git-upload-pack", "2", request); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	w.ok("root", w.dir, "clone", "-q", w.url("app"), "clone")
 }
 
 // bytes runs git as root and returns what it writes to its standard output.

@@ -47,7 +47,8 @@ func (s *Server) serveGit(ctx context.Context, who auth.Identity, service Servic
 		case service == UploadArchive:
 			return gitproto.UploadArchive(ctx, in, out, archiver{fetcher{s, repo}}, o)
 		}
-		return gitproto.UploadPack(ctx, in, out, fetcher{s, repo}, o)
+		described, _ := s.policy.Load().policy.Repo(name)
+		return gitproto.UploadPack(ctx, in, out, cloner{fetcher{s, repo}, described.Bundles}, o)
 	}
 	p, err := s.pusherFor(ctx, who, name)
 	if err != nil {

@@ -84,6 +84,19 @@ type Sizer interface {
 	Size(id object.ID) (int64, bool, error)
 }
 
+// Bundler is a Fetcher that knows of files elsewhere with which a clone can begin: the bundle-uri command of version 2.
+type Bundler interface {
+	// Bundles returns them, none if there are none.
+	Bundles() []Bundle
+}
+
+// Bundle is such a file.
+type Bundle struct {
+	ID            string // letters, digits and dashes; each has its own
+	URI           string // without control characters
+	CreationToken uint64 // rises with each newer bundle; 0 if there is none
+}
+
 // PackRequest says what a pack must contain.
 type PackRequest struct {
 	Wants      []object.ID // sorted, without duplicates

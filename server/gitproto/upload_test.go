@@ -313,6 +313,49 @@ func TestObjectInfo(t *testing.T) {
 	}
 }
 
+type bundler struct {
+	*fake
+	bundles []gitproto.Bundle
+}
+
+func (b bundler) Bundles() []gitproto.Bundle { return b.bundles }
+
+// TestBundleURI has the answers that git's protocol-v2 document describes.
+func TestBundleURI(t *testing.T) {
+	base := gitproto.Bundle{ID: "base", URI: "https://cdn.example.org/base.bundle", CreationToken: 1}
+	newer := gitproto.Bundle{ID: "2026-01", URI: "https://cdn.example.org/2026-01.bundle", CreationToken: 20260101}
+	plain := gitproto.Bundle{ID: "plain", URI: "http://example.org/x"}
+	listed := func(lines ...string) string {
+		return "bundle.version=1\nbundle.mode=all\n" + strings.Join(lines, "\n") + "\nflush packet\n"
+	}
+	for _, tt := range []struct {
+		bundles       []gitproto.Bundle
+		request, want string
+	}{
+		{[]gitproto.Bundle{base, newer}, pkt("command=bundle-uri", "object-format=sha1", "0000"), listed("bundle.heuristic=creationToken",
+			"bundle.base.uri=https://cdn.example.org/base.bundle", "bundle.base.creationToken=1",
+			"bundle.2026-01.uri=https://cdn.example.org/2026-01.bundle", "bundle.2026-01.creationToken=20260101")},
+		{[]gitproto.Bundle{base, plain}, pkt("command=bundle-uri", "0001", "0000"), listed(
+			"bundle.base.uri=https://cdn.example.org/base.bundle", "bundle.base.creationToken=1", "bundle.plain.uri=http://example.org/x")},
+		{[]gitproto.Bundle{base}, pkt("command=bundle-uri", "0001", "size", "0000"),
+			"ERR upload-pack: protocol error: unexpected argument of bundle-uri: \"size\"\n"},
+		{nil, pkt("command=bundle-uri", "0000"), "ERR upload-pack: protocol error: invalid command \"bundle-uri\"\n"},
+	} {
+		var out bytes.Buffer
+		repo, o := bundler{&fake{}, tt.bundles}, gitproto.Options{Version: 2, Stateless: true}
+		gitproto.UploadPack(t.Context(), strings.NewReader(tt.request), &out, repo, o)
+		if got := show(t, out.Bytes()); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+		out.Reset()
+		o.Advertise = true
+		gitproto.UploadPack(t.Context(), nil, &out, repo, o)
+		if offered := strings.Contains(out.String(), "000fbundle-uri\n"); offered != (tt.bundles != nil) {
+			t.Errorf("%d bundles: advertised %q", len(tt.bundles), &out)
+		}
+	}
+}
+
 // BenchmarkLsRefs lists 100,000 refs.
 func BenchmarkLsRefs(b *testing.B) {
 	repo := &fake{}

@@ -15,13 +15,17 @@ var v2Commands = map[string]v2Command{
 	"ls-refs":     (*uploadPack).lsRefs,
 	"fetch":       (*uploadPack).fetch,
 	"object-info": (*uploadPack).objectInfo,
+	"bundle-uri":  (*uploadPack).bundleURI,
 }
 
 func (u *uploadPack) offered(name string) (v2Command, bool) {
-	if _, ok := u.f.(Sizer); name == "object-info" && !ok {
-		return nil, false
-	}
 	cmd, ok := v2Commands[name]
+	switch name {
+	case "object-info":
+		_, ok = u.f.(Sizer)
+	case "bundle-uri":
+		ok = len(u.bundles()) > 0
+	}
 	return cmd, ok
 }
 
@@ -57,6 +61,9 @@ func (u *uploadPack) advertiseV2() error {
 	u.w.Linef("object-format=%s\n", u.format)
 	if _, ok := u.offered("object-info"); ok {
 		u.w.Linef("object-info\n")
+	}
+	if _, ok := u.offered("bundle-uri"); ok {
+		u.w.Linef("bundle-uri\n")
 	}
 	u.w.Special(Flush)
 	return u.flush()
