@@ -95,7 +95,7 @@ func TestBundles(t *testing.T) {
 		t.Errorf("without bundles: %q", got)
 	}
 	w.ok("root", admin, "push", "-q", "origin", "HEAD:main")
-	want := "0014bundle.version=1" + "0013bundle.mode=all" + "003abundle.base.uri=https://cdn.example.org/app.bundle" + "0000"
+	want := "0014bundle.version=1" + "0013bundle.mode=all" + "0036bundle.base.uri=https://cdn.example.org/app.bundle" + "0000"
 	if got := c.post("app", "git-upload-pack", "2", request); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
