@@ -8,7 +8,7 @@
 //	DATA/repos/ab/<id>/index.db   bbolt: where objects are (indexdb.go); can be made again from the packs
 //	DATA/quarantine/              packs of pushes that are not accepted yet; emptied by Open
 //
-// There are no loose objects: every push is a pack.
+// There are no loose objects: every push is a pack, and packs are merged behind the pushes.
 //
 // # A push
 //
@@ -30,7 +30,16 @@
 // A thin pack is completed with the bases that it lacks. A pack's objects are found through its index file, or in memory if
 // it is small, from the moment of the commit; the filler moves them into the repository's index.db behind the push.
 // Pack numbers are local to a repository and grow with the commits. An object may lie in several packs: the lowest number
-// counts, everywhere, and bases that were added to thin packs do not count at all. WritePack relies on it.
+// counts, everywhere, and bases that were added to thin packs do not count at all.
+//
+// # Merges
+//
+// Maintain merges packs whose entries are shipped: the newest ones into one when they are many, and all of a large repository
+// into one of what the refs lead to and a cruft pack of the rest, once it has grown by half (mergeplan.go). Nothing is
+// dropped. A new pack is verified as a push is, and takes the place of the others in one write of host.db, which marks them as
+// gone (mergerun.go). Who uses what a lookup told him holds a view from before the lookup (views.go). Once none is held from
+// before the merge, gone packs are swept up: from index.db, from the disk, from host.db's list (sweep.go). The records
+// of received packs stay, since entries name them.
 //
 // # Clones
 //

@@ -127,6 +127,7 @@ func TestMergeManyPushes(t *testing.T) {
 	if stats.Packs > 24 || stats.Objects != 3*pushes {
 		t.Errorf("%+v", stats)
 	}
+	t.Logf("%d packs, each object copied %.1f times", stats.Packs, float64(copied)/(3*pushes))
 	if times := float64(copied) / (3 * pushes); times > 11 {
 		t.Errorf("each object was copied %.1f times", times)
 	}
