@@ -204,6 +204,10 @@ func (c *Checker) checkTag(data []byte) error {
 	if _, ok := h.line(); !ok {
 		return h.fault("missingTag", "invalid format - unexpected end after 'tag' line")
 	}
+	// Git cannot read a tag that is shorter than one with a name can be, whatever its fsck says.
+	if len(data) < 2*c.Format.Size()+len("object \ntype tree\ntag x\n") {
+		return h.fault("missingTag", "too short to be a tag")
+	}
 	// A missing tagger is git's info missingTaggerEntry, a bad name its info badTagName.
 	if h.keyword("tagger ") {
 		if err := h.ident(); err != nil {

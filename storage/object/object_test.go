@@ -222,6 +222,8 @@ func fsckCases() []fsckCase {
 	add(object.Tag, "missingTypeEntry", "object "+hexA+"\nkind commit\n\n")
 	add(object.Tag, "badType", "object "+hexA+"\ntype thing\ntag v1\n\n")
 	add(object.Tag, "missingTagEntry", "object "+hexA+"\ntype commit\nname v1\n\n")
+	add(object.Tag, "missingTag", "object "+hexA+"\ntype tree\ntag \n")
+	add(object.Tag, "", "object "+hexA+"\ntype tree\ntag x\n")
 	add(object.Tag, "badTimezone", tag("tagger A <a@b> 1 x\n\n"))
 
 	trees("")
