@@ -8,7 +8,7 @@ ACKS ?= 3
 VERSITYGW_VERSION = v1.8.0
 VERSITYGW ?= $(shell command -v versitygw || echo $$($(GO) env GOPATH)/bin/versitygw)
 
-.PHONY: all build test check race slow contract demo crash big fuzz-short bench bench-table scale vuln
+.PHONY: all build test check race slow contract judge-git demo crash big fuzz-short bench bench-table scale vuln
 
 all: check test
 
@@ -21,8 +21,8 @@ test:
 # Formatting, vet and staticcheck: zero findings.
 check:
 	@files=$$(git ls-files '*.go' | xargs gofmt -l); test -z "$$files" || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
-	$(GO) vet -tags slow,bench ./...
-	$(GO) tool staticcheck -tags slow,bench ./...
+	$(GO) vet -tags slow,bench,judge ./...
+	$(GO) tool staticcheck -tags slow,bench,judge ./...
 
 race:
 	$(GO) test -race -count=1 ./...
@@ -35,6 +35,11 @@ contract: $(VERSITYGW)
 
 $(VERSITYGW):
 	$(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+
+# Git's own tests against the engine, where the kit for that is (CONFORMANCE; see server/judge/judge.sh):
+# make judge-git [FILES="t5516-fetch-push.sh ..."] [LIST=FILE] [SKIP=FILE]
+judge-git:
+	@GO='$(GO)' CONFORMANCE='$(CONFORMANCE)' FILES='$(FILES)' LIST='$(LIST)' SKIP='$(SKIP)' server/judge/judge.sh
 
 # The Code Spaces attack, replayed with a real git and real processes.
 demo:
@@ -71,7 +76,7 @@ bench-table:
 # What must stay bounded where there is a lot: 100,000 refs, 10,000 pushes, 1,000,000 objects, a file of 2 GB.
 scale:
 	$(GO) build -o build/bin/holdfast ./cmd/holdfast
-	$(GO) test -tags slow,bench -count=1 -timeout 120m -run TestScale ./cmd/holdfast-bench -v
+	$(GO) test -tags slow,bench,judge -count=1 -timeout 120m -run TestScale ./cmd/holdfast-bench -v
 
 vuln:
 	$(GO) tool govulncheck ./...
