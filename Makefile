@@ -5,10 +5,11 @@ FUZZTIME ?= 10000x
 BENCH ?= .
 KILLS ?= 25
 ACKS ?= 3
+ISOMORPHIC_GIT_VERSION = 1.44.11
 VERSITYGW_VERSION = v1.8.0
 VERSITYGW ?= $(shell command -v versitygw || echo $$($(GO) env GOPATH)/bin/versitygw)
 
-.PHONY: all build test check race slow contract judge-git demo crash big fuzz-short bench bench-table scale vuln
+.PHONY: all build test check race slow contract judge-git clients demo crash big fuzz-short bench bench-table scale vuln
 
 all: check test
 
@@ -21,13 +22,13 @@ test:
 # Formatting, vet and staticcheck: zero findings.
 check:
 	@files=$$(git ls-files '*.go' | xargs gofmt -l); test -z "$$files" || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
-	$(GO) vet -tags slow,bench,judge ./...
-	$(GO) tool staticcheck -tags slow,bench,judge ./...
+	$(GO) vet -tags slow,bench,judge,clients ./...
+	$(GO) tool staticcheck -tags slow,bench,judge,clients ./...
 
 race:
 	$(GO) test -race -count=1 ./...
 
-slow: race contract crash fuzz-short demo
+slow: race contract clients crash fuzz-short demo
 
 # The contract of every bucket, against a real S3 server of somebody else's.
 contract: $(VERSITYGW)
@@ -40,6 +41,16 @@ $(VERSITYGW):
 # make judge-git [FILES="t5516-fetch-push.sh ..."] [LIST=FILE] [SKIP=FILE]
 judge-git:
 	@GO='$(GO)' CONFORMANCE='$(CONFORMANCE)' FILES='$(FILES)' LIST='$(LIST)' SKIP='$(SKIP)' server/judge/judge.sh
+
+# Every git client that people use does everything that it can, with repositories of every kind. The table says what it could not.
+clients:
+	@missing=; for p in git ssh jgit node npm; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	for m in dulwich pygit2; do /usr/bin/python3 -c "import $$m" 2>/dev/null || missing="$$missing $$m"; done; \
+	test -z "$$missing" || { echo "missing:$$missing. On Debian: apt-get install git openssh-client default-jre-headless jgit-cli nodejs npm python3-dulwich python3-pygit2"; exit 1; }
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	npm install --prefix "$$dir" --silent --no-audit --no-fund isomorphic-git@$(ISOMORPHIC_GIT_VERSION) || exit 1; \
+	ISOMORPHIC_GIT="$$dir" $(GO) test -tags clients -count=1 -timeout 60m -run TestClients ./server -table "$$dir/table"; \
+	status=$$?; cat "$$dir/table"; exit $$status
 
 # The Code Spaces attack, replayed with a real git and real processes.
 demo:
