@@ -255,7 +255,7 @@ func TestNegotiationEndsEarly(t *testing.T) {
 	w.ok("root", w.seed, "commit", "-q", "-m", "new")
 	w.ok("root", w.seed, "push", "-q", w.url("app"), "HEAD:main")
 	trace := w.ok("root", clone, "-c", "alias.traced=!GIT_TRACE_PACKET=1 git -c protocol.version=2 fetch", "traced")
-	if !strings.Contains(trace, "< ready\n") || strings.Contains(trace, "> done") {
+	if !strings.Contains(trace, `< \1ready`) || strings.Contains(trace, "> done") {
 		t.Errorf("the negotiation went on:\n%s", trace)
 	}
 }
@@ -342,6 +342,23 @@ func TestHiddenRefs(t *testing.T) {
 		if out := w.ok("root", w.dir, "ls-remote", w.url("app")); strings.Contains(out, "atomic") || !strings.Contains(out, "beside"+version) {
 			t.Errorf("v%s left\n%s", version, out)
 		}
+	}
+	// Not every git asks like this.
+	c := newRPCClient(w)
+	fetch := func(args ...string) string {
+		return c.post("app", "git-upload-pack", "2", pkt(append(append([]string{"command=fetch", "0001"}, args...), "done", "0000")...))
+	}
+	if got := fetch("want-ref refs/svn/revs"); got != pkt("ERR unknown ref refs/svn/revs") {
+		t.Errorf("want-ref: %q", got)
+	}
+	if got := fetch("sideband-all", "want "+id); !strings.Contains(got, "\x03upload-pack: not our ref "+id) {
+		t.Errorf("a want in bands: %q", got)
+	}
+	if got := c.post("app", "git-upload-pack", "2", pkt("command=object-info", "0001", "size", "oid "+id, "0000")); got != pkt("size", id+" ", "0000") {
+		t.Errorf("object-info: %q", got)
+	}
+	for _, name := range []string{"refs/svn/revs", "svn/revs", "refs/svn/revs:"} {
+		w.fails("root", dir, []string{"no such ref"}, "archive", "--remote="+w.url("app"), name)
 	}
 	if ref := must(repo.Ref("refs/svn/revs")); ref.ID != other.ID {
 		t.Errorf("the hidden ref moved to %s", ref.ID)

@@ -54,7 +54,7 @@ func mayImport(name, area, imported string, ours bool) bool {
 		return true
 	}
 	switch {
-	case name == "server/gitproto":
+	case name == "server/gitproto", name == "server/archive":
 		return imported == "storage/object"
 	case name == "storage/object":
 		return false
