@@ -29,7 +29,7 @@ fi
 kit=$(cd "$kit" && pwd -P)
 
 packages=(gcc make perl dpkg-dev xz-utils zlib1g-dev libssl-dev libcurl4-openssl-dev libexpat1-dev
-	apache2-bin gnupg gpgsm openssh-client util-linux)
+	apache2-bin gnupg gpgsm openssh-client libio-pty-perl util-linux)
 
 install_packages() {
 	local missing=() p
@@ -52,11 +52,13 @@ fetch_source() {
 	local o=(-q -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
 		-o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=)
 	apt-get "${o[@]}" update
+	rm -rf "$source"
 	(cd "$cache" && apt-get "${o[@]}" source git)
 	test -d "$source" || {
 		echo "judge-git: Debian's source package is no longer git $version, which the kit is made for" >&2
 		exit 1
 	}
+	touch "$cache/fetched"
 }
 
 build_git() {
@@ -71,7 +73,7 @@ source=$cache/git-$version
 mkdir -p "$cache"
 echo "module none" >"$cache/go.mod" # git's source has Go files too, which are none of ours
 install_packages
-[ -d "$source" ] || fetch_source
+[ -e "$cache/fetched" ] || fetch_source
 [ -e "$cache/built" ] || build_git
 ${GO:-go} build -tags judge -o "$cache/engine" ./$here
 
