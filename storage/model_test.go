@@ -15,7 +15,7 @@ import (
 	"holdfast/storage/object"
 )
 
-var seed = flag.Uint64("seed", 0, "seed of the model test; 0 for a new one")
+var seed = flag.Uint64("seed", 0, "seed of the model test and of TestDifferential; 0 for a new one")
 
 // model is what the store should be like.
 type model struct {
