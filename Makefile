@@ -5,11 +5,12 @@ FUZZTIME ?= 10000x
 BENCH ?= .
 KILLS ?= 25
 ACKS ?= 3
+N ?= 3000
 ISOMORPHIC_GIT_VERSION = 1.44.11
 VERSITYGW_VERSION = v1.8.0
 VERSITYGW ?= $(shell command -v versitygw || echo $$($(GO) env GOPATH)/bin/versitygw)
 
-.PHONY: all build test check race slow contract judge-git clients demo crash big fuzz-short bench bench-table scale vuln
+.PHONY: all build test check race slow contract judge-git clients differential demo crash big fuzz-short bench bench-table scale vuln
 
 all: check test
 
@@ -28,7 +29,7 @@ check:
 race:
 	$(GO) test -race -count=1 ./...
 
-slow: race contract clients crash fuzz-short demo
+slow: race contract clients differential crash fuzz-short demo
 
 # The contract of every bucket, against a real S3 server of somebody else's.
 contract: $(VERSITYGW)
@@ -51,6 +52,10 @@ clients:
 	npm install --prefix "$$dir" --silent --no-audit --no-fund isomorphic-git@$(ISOMORPHIC_GIT_VERSION) || exit 1; \
 	ISOMORPHIC_GIT="$$dir" $(GO) test -tags clients -count=1 -timeout 60m -run TestClients ./server -table "$$dir/table"; \
 	status=$$?; cat "$$dir/table"; exit $$status
+
+# Random packs, objects and fetches, judged by git itself: make differential N=10000. A failure prints how to run it again.
+differential:
+	$(GO) test -count=1 -timeout 120m -run '^TestDifferential$$' ./storage ./storage/object ./storage/pack -differential $(N) -v
 
 # The Code Spaces attack, replayed with a real git and real processes.
 demo:
