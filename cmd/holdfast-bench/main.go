@@ -55,7 +55,10 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	var all []figure
+	print := tablePrinter(os.Stdout)
+	if *asJSON {
+		print = jsonPrinter(os.Stdout)
+	}
 	for _, row := range chosen {
 		fmt.Fprintf(os.Stderr, "%s: %s\n", row.name, row.about)
 		figures, failed := row.measure(b)
@@ -64,13 +67,10 @@ func run(ctx context.Context) (err error) {
 		}
 		for _, f := range figures {
 			f.Row = row.name
-			all = append(all, f)
+			err = errors.Join(err, print(f))
 		}
 	}
-	if *asJSON {
-		return errors.Join(err, printJSON(os.Stdout, all))
-	}
-	return errors.Join(err, printTable(os.Stdout, all))
+	return err
 }
 
 // options are the flags.

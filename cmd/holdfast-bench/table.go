@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
+	"sync"
 )
 
 // figure is one number of a row, beside the peer's and the aim.
@@ -72,13 +72,17 @@ func number(x float64) string {
 	return fmt.Sprintf("%.3g", x)
 }
 
-func printTable(w io.Writer, all []figure) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "row\twhat\tholdfast\tpeer\tratio\taim\tmet")
-	for _, f := range all {
+// tablePrinter returns what prints one line of a table, which begins with its head. Each line is there as soon as it is known.
+func tablePrinter(w io.Writer) func(figure) error {
+	const columns = "%-13s %-33s %9s  %-22s %6s  %-20s %s\n"
+	begin := sync.OnceValue(func() error {
+		_, err := fmt.Fprintf(w, columns, "row", "what", "holdfast", "peer", "ratio", "aim", "met")
+		return err
+	})
+	return func(f figure) error {
 		peer, ratio, met := "", "", ""
 		if f.PeerName != "" {
-			peer, ratio = f.PeerName+" not here", ""
+			peer = f.PeerName + " not here"
 		}
 		if f.Peer != nil {
 			peer, ratio = f.PeerName+" "+number(*f.Peer), number(f.Ours / *f.Peer)
@@ -91,18 +95,17 @@ func printTable(w io.Writer, all []figure) error {
 		case f.Met != nil:
 			met = "NO"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Row, f.What, number(f.Ours), peer, ratio, f.Aim, met)
-	}
-	return t.Flush()
-}
-
-func printJSON(w io.Writer, all []figure) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	for _, f := range all {
-		if err := e.Encode(f); err != nil {
+		if err := begin(); err != nil {
 			return err
 		}
+		_, err := fmt.Fprintf(w, columns, f.Row, f.What, number(f.Ours), peer, ratio, f.Aim, met)
+		return err
 	}
-	return nil
+}
+
+// jsonPrinter returns what prints one figure as a line of JSON.
+func jsonPrinter(w io.Writer) func(figure) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return func(f figure) error { return e.Encode(f) }
 }
