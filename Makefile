@@ -1,7 +1,7 @@
 # What .ci/run and people call. "make test" is the README's test command; the rest is slower or needs more tools.
 
 GO ?= go
-FUZZTIME ?= 10000x
+FUZZTIME ?= 1000x
 BENCH ?= .
 KILLS ?= 25
 ACKS ?= 3
