@@ -49,9 +49,9 @@ func TestScaleRefs(t *testing.T) {
 		t.Fatal(err)
 	}
 	u, err := h.push(dir, "refs")
-	bounded(t, "push", u, err, 300e6)
+	bounded(t, "push", u, err, 600e6)
 	u, err = h.during(afterFetch, func() error { return h.b.compareClone(h.url("refs"), dir) })
-	bounded(t, "clone", u, err, 300e6)
+	bounded(t, "clone", u, err, 600e6)
 	for prefix, want := range map[string]int{"refs/heads/x": 1, "refs/heads/many/7/": refs / 100, "refs/": refs} {
 		if _, n, err := h.uploader("refs").lsRefs(prefix, 1); err != nil || n != want {
 			t.Errorf("%d refs begin with %s, want %d: %v", n, prefix, want, err)
