@@ -209,37 +209,12 @@ func (g *Graph) Find(id object.ID) (place uint32, ok bool) {
 	}
 	var buf [32]byte
 	raw := id.Append(buf[:0])
-	lo, hi := g.near(raw)
 	size := len(raw)
-	i := lo + sort.Search(hi-lo, func(i int) bool { return bytes.Compare(g.ids[(lo+i)*size:(lo+i+1)*size], raw) >= 0 })
+	i := object.SearchIDs(g.ids, size, raw)
 	if i == g.objects || !bytes.Equal(g.ids[i*size:(i+1)*size], raw) {
 		return 0, false
 	}
 	return g.places.at(uint32(i)), true
-}
-
-// near narrows a search by guessing: ids are spread evenly.
-func (g *Graph) near(raw []byte) (lo, hi int) {
-	n, size := g.objects, len(raw)
-	below := func(i int) bool { return bytes.Compare(g.ids[i*size:(i+1)*size], raw) < 0 }
-	guess := int(uint64(binary.BigEndian.Uint32(raw)) * uint64(n) >> 32)
-	lo, hi = 0, n
-	const reach = 64
-	for step := reach; guess-step > 0; step *= 8 {
-		if below(guess - step) {
-			lo = guess - step
-			break
-		}
-		hi = guess - step
-	}
-	for step := reach; guess+step < n; step *= 8 {
-		if !below(guess + step) {
-			hi = min(hi, guess+step)
-			break
-		}
-		lo = max(lo, guess+step)
-	}
-	return lo, hi
 }
 
 // ID returns the id of the object at a place.

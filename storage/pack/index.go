@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -197,42 +195,11 @@ func (x *Index) Lookup(id object.ID) (Record, bool, error) {
 
 // search returns the first record whose id is not below id.
 func (x *Index) search(id object.ID) int {
-	var buf [32]byte
-	sum := id.Append(buf[:0])
 	if id.Format() != x.format {
 		return x.Len()
 	}
-	lo, hi := x.near(sum)
-	return lo + sort.Search(hi-lo, func(i int) bool {
-		at := (lo + i) * x.size
-		return bytes.Compare(x.records[at:at+len(sum)], sum) >= 0
-	})
-}
-
-// near narrows a search by guessing: ids are spread evenly. The record sought is in [lo, hi].
-func (x *Index) near(sum []byte) (lo, hi int) {
-	n := x.Len()
-	const reach = 64
-	guess := int(uint64(binary.BigEndian.Uint32(sum)) * uint64(n) >> 32)
-	lo, hi = 0, n
-	below := func(i int) bool {
-		return bytes.Compare(x.records[i*x.size:i*x.size+len(sum)], sum) < 0
-	}
-	for step := reach; guess-step > 0; step *= 8 {
-		if below(guess - step) {
-			lo = guess - step
-			break
-		}
-		hi = guess - step
-	}
-	for step := reach; guess+step < n; step *= 8 {
-		if !below(guess + step) {
-			hi = min(hi, guess+step)
-			break
-		}
-		lo = max(lo, guess+step)
-	}
-	return lo, hi
+	var buf [32]byte
+	return object.SearchIDs(x.records, x.size, id.Append(buf[:0]))
 }
 
 // All yields all records in the order of ids.
