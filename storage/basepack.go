@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -208,15 +207,8 @@ func (st *repoState) chooseBase() error {
 		return int(r.Info.Objects) < least || r.Stored != r.Info.Size // else bases were added
 	})
 	slices.SortFunc(recs, func(a, b *packRecord) int { return cmp.Compare(b.Info.Objects, a.Info.Objects) })
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := st.s.untilStopped(context.Background())
 	defer cancel()
-	go func() {
-		select {
-		case <-st.s.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	for _, rec := range recs {
 		if err := st.makeGraph(ctx, rec.Number); !errors.Is(err, graph.ErrOpen) {
 			if err == nil {
@@ -339,14 +331,12 @@ func (st *repoState) putIndexMeta(key, value []byte) error {
 // graphObjects returns the objects of a pack in the order of their offsets.
 func (st *repoState) graphObjects(ctx context.Context, number uint32) ([]graph.Object, error) {
 	var objects []graph.Object
-	for next := []byte{}; next != nil; {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		var err error
-		if next, objects, err = st.objectsPage(next, number, objects); err != nil {
-			return nil, err
-		}
+	pick := func(n uint32) bool { return n == number }
+	err := st.eachRecord(pick, ctx.Err, func(_ uint32, id object.ID, loc location) {
+		objects = append(objects, graph.Object{ID: id, Offset: loc.offset, Size: loc.size, Type: loc.typ, CRC: loc.crc})
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(objects, func(a, b graph.Object) int { return cmp.Compare(a.Offset, b.Offset) })
 	h, err := st.s.packs.acquire(packHandleKey{st, number})
@@ -365,35 +355,6 @@ func (st *repoState) graphObjects(ctx context.Context, number uint32) ([]graph.O
 	return objects, nil
 }
 
-// objectsPage appends the objects of one pack that are on a page of index.db, and returns where the next page begins.
-func (st *repoState) objectsPage(from []byte, number uint32, objects []graph.Object) (next []byte, _ []graph.Object, err error) {
-	err = st.withIndex(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(indexObjects).Cursor()
-		n := 0
-		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
-			if n++; n > lookupPage {
-				next = bytes.Clone(k)
-				return nil
-			}
-			if binary.BigEndian.Uint32(k[2:]) != number {
-				continue
-			}
-			for len(v) > 0 {
-				rest, loc, tail, err := cutRecord(v, st.format.Size())
-				if err != nil {
-					return err
-				}
-				raw := append(k[:2:2], rest...)
-				objects = append(objects, graph.Object{ID: object.NewID(st.format, raw), Offset: loc.offset, Size: loc.size,
-					Type: loc.typ, CRC: loc.crc})
-				v = tail
-			}
-		}
-		return nil
-	})
-	return next, objects, err
-}
-
 // basePlace returns the place of the base of objects[i]'s delta.
 func (st *repoState) basePlace(p *pack.Pack, number uint32, objects []graph.Object, i int) (uint32, error) {
 	h, err := p.Header(objects[i].Offset)
@@ -402,16 +363,11 @@ func (st *repoState) basePlace(p *pack.Pack, number uint32, objects []graph.Obje
 	}
 	off := h.BaseOffset
 	if !h.BaseID.IsZero() {
-		var raw [32]byte
-		err := st.withIndex(func(tx *bbolt.Tx) error {
-			group := tx.Bucket(indexObjects).Get(objectKey(h.BaseID.Prefix16(), number))
-			loc, _, err := findInGroup(group, h.BaseID.Append(raw[:0]))
-			off = loc.offset
-			return err
-		})
+		loc, _, err := st.lookupIn(h.BaseID, number)
 		if err != nil {
 			return graph.None, err
 		}
+		off = loc.offset
 	}
 	at, ok := slices.BinarySearchFunc(objects, off, func(o graph.Object, off int64) int { return cmp.Compare(o.Offset, off) })
 	if !ok {

@@ -15,7 +15,7 @@ type baseSelection struct {
 	*basePack
 	entered []uint32  // numbers in walker.set of commits of the base pack
 	wanted  int       // how many of them the receiver is not known to have
-	tags    []uint32  // places of tags that are wanted, and of what they name
+	tags    []uint32  // places of tags that are wanted, and of those that they name
 	places  graph.Set // all that is to be sent
 	given   map[uint32]struct{}
 

@@ -1,10 +1,7 @@
 package storage
 
 import (
-	"encoding/binary"
 	"os"
-
-	"go.etcd.io/bbolt"
 
 	"holdfast/storage/object"
 	"holdfast/storage/pack"
@@ -110,22 +107,6 @@ func (c *checker) checkRecords(st *repoState, rec *packRecord, recs []pack.Recor
 	return objects, nil
 }
 
-// lookupIn finds an object's record in one pack.
-func (st *repoState) lookupIn(id object.ID, number uint32) (loc location, ok bool, err error) {
-	if f := st.fresh.byNumber(number); f != nil {
-		defer st.fresh.unuse(f)
-		rec, ok, err := f.records.lookup(id)
-		return f.locate(rec), ok, err
-	}
-	var raw [32]byte
-	err = st.withIndex(func(tx *bbolt.Tx) error {
-		loc, ok, err = findInGroup(tx.Bucket(indexObjects).Get(objectKey(id.Prefix16(), number)), id.Append(raw[:0]))
-		loc.number = number
-		return err
-	})
-	return loc, ok, err
-}
-
 // checkLinks checks that what a pack's objects link to exists.
 func (c *checker) checkLinks(st *repoState, rec *packRecord, links []object.Link) error {
 	links = sortLinks(links)
@@ -148,11 +129,10 @@ func (c *checker) checkIndexCounts(st *repoState, want map[uint32]int64, next ui
 	}
 	got := map[uint32]int64{}
 	filled := st.fresh.indexed() // what comes after may be there in part
-	for page := []byte{}; page != nil; {
-		var err error
-		if page, err = st.countPage(page, got); err != nil {
-			return err
-		}
+	every := func(uint32) bool { return true }
+	err := st.eachRecord(every, c.ctx.Err, func(number uint32, _ object.ID, _ location) { got[number]++ })
+	if err != nil {
+		return err
 	}
 	for number, n := range got {
 		have, ok := want[number]
@@ -165,28 +145,4 @@ func (c *checker) checkIndexCounts(st *repoState, want map[uint32]int64, next ui
 		}
 	}
 	return nil
-}
-
-// countPage counts the records of a page of index.db by pack, and returns the key where the next page begins.
-func (st *repoState) countPage(from []byte, counts map[uint32]int64) (next []byte, err error) {
-	err = st.withIndex(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(indexObjects).Cursor()
-		n := 0
-		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
-			if n++; n > lookupPage {
-				next = append([]byte{}, k...)
-				return nil
-			}
-			for len(v) > 0 {
-				_, _, tail, err := cutRecord(v, st.format.Size())
-				if err != nil {
-					return err
-				}
-				counts[binary.BigEndian.Uint32(k[2:])]++
-				v = tail
-			}
-		}
-		return nil
-	})
-	return next, err
 }

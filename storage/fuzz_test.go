@@ -44,32 +44,3 @@ func FuzzRefValue(f *testing.F) {
 		}
 	})
 }
-
-// FuzzNewEntries makes sure that no entry of a tree is passed over that the older version does not have.
-func FuzzNewEntries(f *testing.F) {
-	entry := func(mode, name string) []byte { return fuzzID.Append([]byte(mode + " " + name + "\x00")) }
-	a, b, c := entry("100644", "a"), entry("40000", "b"), entry("100644", "b.c")
-	f.Add(bytes.Join([][]byte{a, b, c}, nil), bytes.Join([][]byte{a, c}, nil))
-	f.Add(bytes.Join([][]byte{c, b}, nil), bytes.Join([][]byte{b, c}, nil))
-	f.Add([]byte("junk"), a)
-	f.Fuzz(func(t *testing.T, tree, old []byte) {
-		known := map[string]bool{}
-		for rest := old; len(rest) > 0; {
-			n := entryLength(rest, 20)
-			known[string(rest[:n])] = true
-			rest = rest[n:]
-		}
-		told := map[string]bool{}
-		newEntries(tree, old, 20, func(raw []byte) error {
-			told[string(raw)] = true
-			return nil
-		})
-		for rest := tree; len(rest) > 0; {
-			n := entryLength(rest, 20)
-			if raw := string(rest[:n]); !known[raw] && !told[raw] {
-				t.Fatalf("entry %q is passed over", raw)
-			}
-			rest = rest[n:]
-		}
-	})
-}

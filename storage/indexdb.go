@@ -150,6 +150,70 @@ func findInGroup(group, raw []byte) (location, bool, error) {
 	return location{}, false, nil
 }
 
+// eachRecord calls fn with the records of index.db that are of packs which pick picks. It reads a page at a time: between pages,
+// no transaction is open and pause is called, whose error ends it. Neither pick nor fn may wait or do I/O.
+func (st *repoState) eachRecord(pick func(number uint32) bool, pause func() error,
+	fn func(number uint32, id object.ID, loc location)) error {
+	for next := []byte{}; next != nil; {
+		if err := pause(); err != nil {
+			return err
+		}
+		var err error
+		if next, err = st.recordsPage(next, pick, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordsPage reads one page from a key on, and returns the key where the next page begins.
+func (st *repoState) recordsPage(from []byte, pick func(uint32) bool,
+	fn func(uint32, object.ID, location)) (next []byte, err error) {
+	raw := make([]byte, st.format.Size())
+	err = st.withIndex(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(indexObjects).Cursor()
+		n := 0
+		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+			if n++; n > lookupPage {
+				next = bytes.Clone(k)
+				return nil
+			}
+			number := binary.BigEndian.Uint32(k[2:])
+			if !pick(number) {
+				continue
+			}
+			copy(raw, k[:2])
+			for len(v) > 0 {
+				rest, loc, tail, err := cutRecord(v, len(raw))
+				if err != nil {
+					return err
+				}
+				copy(raw[2:], rest)
+				fn(number, object.NewID(st.format, raw), loc)
+				v = tail
+			}
+		}
+		return nil
+	})
+	return next, err
+}
+
+// lookupIn finds an object's record in one pack.
+func (st *repoState) lookupIn(id object.ID, number uint32) (loc location, ok bool, err error) {
+	if f := st.fresh.byNumber(number); f != nil {
+		defer st.fresh.unuse(f)
+		rec, ok, err := f.records.lookup(id)
+		return f.locate(rec), ok, err
+	}
+	var raw [32]byte
+	err = st.withIndex(func(tx *bbolt.Tx) error {
+		loc, ok, err = findInGroup(tx.Bucket(indexObjects).Get(objectKey(id.Prefix16(), number)), id.Append(raw[:0]))
+		loc.number = number
+		return err
+	})
+	return loc, ok, err
+}
+
 // locate finds an object in one pack: as one of its own, or as a base that was added to it.
 func (st *repoState) locate(id object.ID, number uint32) (off int64, ok bool) {
 	if f := st.fresh.byNumber(number); f != nil {

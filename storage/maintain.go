@@ -80,15 +80,8 @@ func (m *merger) succeeded(id RepoID) {
 // Nothing is ever lost: a new pack is verified object by object before it takes the place of others, and these go only
 // after that is durable and nobody reads them any more. What no ref leads to is kept as well, apart from the rest.
 func (s *Store) Maintain(ctx context.Context, settled func() Seq) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := s.untilStopped(ctx)
 	defer cancel()
-	go func() {
-		select {
-		case <-s.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	if settled == nil {
 		settled = func() Seq { return math.MaxUint64 }
 	}

@@ -66,8 +66,8 @@ func (m *merge) add(rank int, id object.ID, loc location, flags uint8) {
 
 func (m *merge) id(e *mergeEntry) object.ID { return m.set.id(e.object) }
 
-func (e *mergeEntry) rank() uint32  { return uint32(e.at >> offsetBits) }
-func (e *mergeEntry) offset() int64 { return e.at & (1<<offsetBits - 1) }
+func (e *mergeEntry) rank() uint32  { return placeNumber(e.at) }
+func (e *mergeEntry) offset() int64 { return placeOffset(e.at) }
 
 // number returns the number of the pack that an entry is in.
 func (m *merge) number(e *mergeEntry) uint32 { return m.from[e.rank()].rec.Number }

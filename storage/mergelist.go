@@ -55,12 +55,7 @@ func (m *merge) list(first int) error {
 
 // listPack reads a pack from end to end.
 func (m *merge) listPack(rank int, old *oldPack) error {
-	f, err := os.Open(m.st.packPath(old.rec.Info.ID))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	got, err := m.scan(f, old.rec.Stored)
+	got, err := m.scanPack(old)
 	if err != nil {
 		return err
 	}
@@ -90,14 +85,17 @@ func (m *merge) listIndex(first int, counts []uint32) error {
 	for i, old := range m.from[first:] {
 		ranks[old.rec.Number] = first + i
 	}
-	for next := []byte{}; next != nil; {
-		if err := m.pace(); err != nil {
-			return err
-		}
-		var err error
-		if next, err = m.listPage(next, ranks, counts); err != nil {
-			return err
-		}
+	pick := func(number uint32) bool {
+		_, ok := ranks[number]
+		return ok
+	}
+	err := m.st.eachRecord(pick, m.pace, func(number uint32, id object.ID, loc location) {
+		rank := ranks[number]
+		m.add(rank, id, loc, 0)
+		counts[rank]++
+	})
+	if err != nil {
+		return err
 	}
 	for i, old := range m.from[first:] {
 		if err := m.listBases(first+i, old); err != nil {
@@ -105,35 +103,6 @@ func (m *merge) listIndex(first int, counts []uint32) error {
 		}
 	}
 	return nil
-}
-
-// listPage takes a page of index.db, and returns the key where the next page begins.
-func (m *merge) listPage(from []byte, ranks map[uint32]int, counts []uint32) (next []byte, err error) {
-	err = m.st.withIndex(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(indexObjects).Cursor()
-		n := 0
-		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
-			if n++; n > lookupPage {
-				next = append([]byte{}, k...)
-				return nil
-			}
-			rank, ok := ranks[binary.BigEndian.Uint32(k[2:])]
-			if !ok {
-				continue
-			}
-			for len(v) > 0 {
-				rest, loc, tail, err := cutRecord(v, m.st.format.Size())
-				if err != nil {
-					return err
-				}
-				m.add(rank, object.NewID(m.st.format, append(append(make([]byte, 0, 32), k[:2]...), rest...)), loc, 0)
-				counts[rank]++
-				v = tail
-			}
-		}
-		return nil
-	})
-	return next, err
 }
 
 // listBases adds the bases that were added to a pack.
@@ -186,6 +155,16 @@ func (m *merge) readBase(old *oldPack, loc *location) error {
 	loc.typ = object.Type(header.Kind)
 	loc.crc, err = h.value.Checksum(loc.offset, loc.offset+loc.length)
 	return err
+}
+
+// scanPack verifies a pack that is to be merged.
+func (m *merge) scanPack(old *oldPack) (*pack.Received, error) {
+	f, err := os.Open(m.st.packPath(old.rec.Info.ID))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return m.scan(f, old.rec.Stored)
 }
 
 // scan verifies a pack: one that is to be merged, or one that was just written.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"time"
 )
@@ -127,12 +126,7 @@ func (m *merge) listRevived(cruft []*packRecord) error {
 
 // proves verifies that a pack holds all objects of all the packs.
 func (m *merge) proves(old *oldPack) error {
-	f, err := os.Open(m.st.packPath(old.rec.Info.ID))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	got, err := m.scan(f, old.rec.Stored)
+	got, err := m.scanPack(old)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -139,6 +140,19 @@ func (s *Store) loadState() error {
 		return err
 	}
 	return json.Unmarshal(raw, &s.state)
+}
+
+// untilStopped returns a context that also ends when the store is closed.
+func (s *Store) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-s.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // step tells FaultHook that a write has happened. After its error the store is as dead as a killed process.

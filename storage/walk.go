@@ -407,9 +407,8 @@ func (w *walker) walkTrees(sel Selection) error {
 		}
 	}
 	w.stack = wantedTrees
-	commitTrees := !w.filter.Omits(object.Tree) || !w.filter.Omits(object.Blob)
 	for _, n := range w.found {
-		if c := w.commits[n]; commitTrees && !w.isExcluded(c.object) && !w.isExcluded(c.tree) {
+		if c := w.commits[n]; w.wantsTrees() && !w.isExcluded(c.object) && !w.isExcluded(c.tree) {
 			w.push(treeAt{object: c.tree, hash: pack.RootPath})
 			if err := w.walkStack(0); err != nil {
 				return err
@@ -454,20 +453,13 @@ func (w *walker) walkTree(t treeAt, flag uint8) error {
 	if flag == 0 && w.beyond(t.depth+1) {
 		return nil
 	}
-	typ, data, err := w.st.readObject(w.set.id(t.object))
+	data, err := w.readTree(t.object)
 	if err != nil {
 		return err
 	}
-	if typ != object.Tree {
-		return fmt.Errorf("%w: a %s", ErrWrongType, typ)
-	}
-	err = newEntries(data, w.seen.swap(t.path, data), w.st.format.Size(), func(raw []byte) error {
-		for entry, err := range object.TreeEntries(w.st.format, raw) {
-			if err != nil {
-				return err
-			}
-			w.addEntry(t, entry, flag)
-		}
+	last := [][]byte{w.seen.swap(t.path, data)}
+	err = object.NewTreeEntries(w.st.format, data, last, func(e object.TreeEntry, _ []object.ID) error {
+		w.addEntry(t, e, flag)
 		return nil
 	})
 	w.report(4096)

@@ -119,10 +119,9 @@ func (q *generations) Pop() any {
 
 // AddObjects adds the commits and all that they introduce to a set of places.
 func (g *Graph) AddObjects(to Set, commits []uint32) {
+	add := to.Add
 	for _, c := range commits {
 		to.Add(g.Place(c))
-		for i := g.introducedAt.at(c); i < g.introducedAt.at(c+1); i++ {
-			to.Add(g.introduced.at(i))
-		}
+		g.Introduced(c, add)
 	}
 }

@@ -1,6 +1,7 @@
 package object_test
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -62,4 +63,43 @@ func TestNewTreeEntries(t *testing.T) {
 	if err := object.NewTreeEntries(object.SHA1, []byte("junk"), nil, nil); err == nil {
 		t.Error("a malformed tree passes")
 	}
+}
+
+// FuzzNewTreeEntries makes sure that no entry of a tree is passed over that the older version does not have.
+func FuzzNewTreeEntries(f *testing.F) {
+	id := object.HashObject(object.SHA1, object.Blob, nil)
+	entry := func(mode, name string) []byte { return id.Append([]byte(mode + " " + name + "\x00")) }
+	a, b, c := entry("100644", "a"), entry("40000", "b"), entry("100644", "b.c")
+	f.Add(slices.Concat(a, b, c), slices.Concat(a, c))
+	f.Add(slices.Concat(c, b), slices.Concat(b, c))
+	f.Add([]byte("junk"), a)
+	type key struct {
+		mode uint32
+		name string
+		id   object.ID
+	}
+	keyOf := func(e object.TreeEntry) key { return key{e.Mode, string(e.Name), e.ID} }
+	f.Fuzz(func(t *testing.T, tree, old []byte) {
+		known := map[key]bool{}
+		for e, err := range object.TreeEntries(object.SHA1, old) {
+			if err == nil {
+				known[keyOf(e)] = true
+			}
+		}
+		told := map[key]bool{}
+		err := object.NewTreeEntries(object.SHA1, tree, [][]byte{old}, func(e object.TreeEntry, _ []object.ID) error {
+			told[keyOf(e)] = true
+			return nil
+		})
+		for e, parseErr := range object.TreeEntries(object.SHA1, tree) {
+			switch {
+			case parseErr != nil:
+				if err == nil && !bytes.Contains(old, tree[len(tree)-1:]) {
+					t.Fatal("a malformed end is passed over that the older version does not have")
+				}
+			case !known[keyOf(e)] && !told[keyOf(e)]:
+				t.Fatalf("entry %q is passed over", e.Name)
+			}
+		}
+	})
 }
