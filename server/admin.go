@@ -98,16 +98,16 @@ func (s *Server) commitPolicy(p policyEdit) (storage.Entry, error) {
 	if err := p.allowed(); err != nil {
 		return storage.Entry{}, err
 	}
-	txn, err := s.policyTxn(p.who, p.edit, p.message)
+	txn, next, err := s.policyTxn(p.who, p.edit, p.message)
 	if err != nil {
 		return storage.Entry{}, err
 	}
 	defer txn.Discard()
-	entries, err := s.policyCommitted(s.store.Commit(txn))
+	entries, err := s.commitNext(p.who, next, txn)
 	if err != nil {
 		return storage.Entry{}, err
 	}
-	return entries[0], nil
+	return entries[len(entries)-1], nil
 }
 
 // isHostAdmin and isRepoAdmin return the check of policyEdit.allowed.
@@ -122,7 +122,7 @@ func (s *Server) isRepoAdmin(who auth.Identity, repo string) func() error {
 // isSelf allows what users may change of themselves, and admins of everybody.
 func (s *Server) isSelf(who auth.Identity, user string) func() error {
 	return func() error {
-		if who.Name == user && s.policy.Load().policy.Known(who) {
+		if who.Name == user && s.policy.Load().policy.Known(s.vouched(who)) {
 			return nil
 		}
 		return s.allow(who, auth.AdminRepo, auth.HostAdmin)

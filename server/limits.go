@@ -1,9 +1,13 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 )
 
 // addrLimit bounds how many of something exist at once: in total, and for each address they come from.
@@ -90,6 +94,31 @@ type boundedConn struct {
 func (c *boundedConn) Close() error {
 	defer c.release()
 	return c.Conn.Close()
+}
+
+// acceptAll calls admit with each connection until ln is closed. It does not end for an error that passes.
+func acceptAll(ctx context.Context, ln net.Listener, log *slog.Logger, admit func(net.Conn)) error {
+	const longest = time.Second
+	wait := 5 * time.Millisecond
+	for {
+		conn, err := ln.Accept()
+		if err == nil {
+			wait = 5 * time.Millisecond
+			admit(conn)
+			continue
+		}
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		// Such as too many open files, which passes.
+		log.Warn("accept failed", "on", ln.Addr().String(), "err", err, "again_in", wait)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+			wait = min(2*wait, longest)
+		}
+	}
 }
 
 // origin is what counts as one address: an IPv4 address, or the /64 that one IPv6 customer has. All else is one.

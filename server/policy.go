@@ -60,23 +60,22 @@ func (s *Server) reloadPolicy() error {
 	return nil
 }
 
-// checkPolicy reads what a transaction on holdfast-admin would put in force and refuses it if it is no valid policy or
-// changes what may not be changed. Call it with policyMu held.
-func (s *Server) checkPolicy(txn *storage.Txn, updates []storage.RefUpdate, minted ...string) error {
+// checkPolicy reads what a transaction on holdfast-admin would put in force, nil if that is nothing, and refuses it if it is
+// no valid policy or changes what may not be changed. Call it with policyMu held.
+func (s *Server) checkPolicy(txn *storage.Txn, updates []storage.RefUpdate, minted ...string) (next *auth.Policy, err error) {
 	for _, u := range updates {
 		if u.Name != policyRef {
 			continue // other branches are drafts: they put nothing in force
 		}
 		if u.New.IsZero() {
-			return fmt.Errorf("%s is the policy of this host: it cannot be deleted", policyRef)
+			return nil, fmt.Errorf("%s is the policy of this host: it cannot be deleted", policyRef)
 		}
 		fsys, err := storage.TreeFS(txn.ReadObject, u.New)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		next, err := s.policy.Load().policy.Reload(fsys)
-		if err != nil {
-			return err
+		if next, err = s.policy.Load().policy.Reload(fsys); err != nil {
+			return nil, err
 		}
 		known := func(id string) bool {
 			if slices.Contains(minted, id) {
@@ -86,10 +85,10 @@ func (s *Server) checkPolicy(txn *storage.Txn, updates []storage.RefUpdate, mint
 			return err == nil && id != string(s.policy.Load().repo)
 		}
 		if err := next.CheckChange(s.policy.Load().policy, known); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return next, nil
 }
 
 // policyFiles returns the files of the policy in force.

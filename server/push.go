@@ -94,21 +94,28 @@ func (s *Server) push(ctx context.Context, who auth.Identity, p push) (outcome, 
 	if err := completeBig(ctx, txn, big); err != nil {
 		return out, err
 	}
-	var entries []storage.Entry
-	err = retryWithout(txn, &p, out.rejected, func() (err error) {
-		entries, err = s.commit(who, txn, p)
-		return err
-	})
+	entries, err := s.stand(who, txn, &p, out.rejected)
 	if err != nil || p.empty(out) {
 		return out, err
 	}
-	last := entries[len(entries)-1]
-	s.log(who, p, last)
 	if signer != "" {
 		fmt.Fprintf(p.tell, "holdfast: signed by %s with %s\n", who.Name, signer)
 	}
-	out.receipt, err = s.wait(ctx, last, p.tell)
+	out.receipt, err = s.wait(ctx, entries[len(entries)-1], p.tell)
 	return out, err
+}
+
+// stand commits what the transaction holds, without the refs that come to be rejected. Every change of a repository comes
+// through here, whatever system it is of; the acks are still to be waited for.
+func (s *Server) stand(who auth.Identity, txn *storage.Txn, p *push, rejected map[string]error) (entries []storage.Entry, err error) {
+	err = retryWithout(txn, p, rejected, func() (err error) {
+		entries, err = s.commit(who, txn, *p)
+		return err
+	})
+	if err == nil && len(entries) > 0 {
+		s.log(who, *p, entries[len(entries)-1])
+	}
+	return entries, err
 }
 
 // pushTarget says whether who may push to p's repository now, and opens it.
@@ -202,12 +209,13 @@ func (s *Server) commit(who auth.Identity, txn *storage.Txn, p push) ([]storage.
 		return nil, err
 	}
 	if p.create == nil {
-		if err := s.checkPolicy(txn, p.updates); err != nil {
+		next, err := s.checkPolicy(txn, p.updates)
+		if err != nil {
 			return nil, err
 		}
-		return s.policyCommitted(s.store.Commit(txn))
+		return s.commitNext(who, next, txn)
 	}
-	admin, err := s.policyTxn(who, p.create.edit(who), p.create.message(), p.create.id)
+	admin, _, err := s.policyTxn(who, p.create.edit(who), p.create.message(), p.create.id)
 	if err != nil {
 		return nil, err
 	}
@@ -268,21 +276,22 @@ func (s *Server) log(who auth.Identity, p push, e storage.Entry) {
 	s.c.Log.Info("push", slog.Uint64("seq", uint64(e.Seq)), "repo", p.repo, "actor", who.Name, "refs", len(e.Refs))
 }
 
-// policyTxn prepares a transaction that applies edit to the policy in force. Call it with policyMu held, and keep it
+// policyTxn prepares a transaction that applies edit to the policy in force, and returns the policy that comes of it. Call it with policyMu held, and keep it
 // until the transaction is committed.
-func (s *Server) policyTxn(who auth.Identity, edit func(*auth.Edit) error, message string, minted ...string) (*storage.Txn, error) {
+func (s *Server) policyTxn(who auth.Identity, edit func(*auth.Edit) error, message string, minted ...string,
+) (*storage.Txn, *auth.Policy, error) {
 	st := s.policy.Load()
 	admin, err := s.store.Repo(st.repo)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	files, err := s.policyFiles()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	changed := st.policy.Edit()
 	if err := edit(changed); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for name, data := range changed.Changes() {
 		if files[name] = data; data == nil {
@@ -292,13 +301,14 @@ func (s *Server) policyTxn(who auth.Identity, edit func(*auth.Edit) error, messa
 	info := commitInfo{parent: st.tip, author: who.Name, host: s.c.Name, time: s.c.Now(), message: message}
 	txn, update, err := commitFiles(admin, s.meta(who, push{}), files, info)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := s.checkPolicy(txn, []storage.RefUpdate{update}, minted...); err != nil {
+	next, err := s.checkPolicy(txn, []storage.RefUpdate{update}, minted...)
+	if err != nil {
 		txn.Discard()
-		return nil, err
+		return nil, nil, err
 	}
-	return txn, nil
+	return txn, next, nil
 }
 
 // commitFiles prepares a transaction that puts a commit with these files on the policy's branch.

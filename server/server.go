@@ -153,7 +153,7 @@ func (s *Server) allow(who auth.Identity, repo string, op auth.Op) error {
 	if who == Local {
 		return nil
 	}
-	return s.policy.Load().policy.Allow(who, repo, op)
+	return s.policy.Load().policy.Allow(s.vouched(who), repo, op)
 }
 
 // repo finds a repository by name, for who. A repository that who may not read does not exist.

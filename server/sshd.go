@@ -112,7 +112,7 @@ func ServeSSH(ctx context.Context, ln net.Listener, c SSHConfig) error {
 	s.srv = s.library()
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
-	err := s.accept(ctx, ln)
+	err := acceptAll(ctx, ln, s.c.Log, s.admit)
 	s.drain()
 	if ctx.Err() != nil {
 		return nil
@@ -201,30 +201,6 @@ func (s *sshServer) recovered(during string, then func()) {
 	}
 }
 
-func (s *sshServer) accept(ctx context.Context, ln net.Listener) error {
-	const longest = time.Second
-	wait := 5 * time.Millisecond
-	for {
-		conn, err := ln.Accept()
-		if err == nil {
-			wait = 5 * time.Millisecond
-			s.admit(conn)
-			continue
-		}
-		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		// Such as too many open files, which passes.
-		s.c.Log.Warn("ssh accept failed", "err", err, "again_in", wait)
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(wait):
-			wait = min(2*wait, longest)
-		}
-	}
-}
-
 // admit begins a connection, unless there are too many.
 func (s *sshServer) admit(raw net.Conn) {
 	release := s.handshakes.take(raw.RemoteAddr())
@@ -235,8 +211,7 @@ func (s *sshServer) admit(raw net.Conn) {
 		raw.Close()
 		return
 	}
-	conn := &sshConn{Conn: raw, s: s, until: time.Now().Add(s.c.HandshakeTimeout), release: release}
-	raw.SetDeadline(conn.until)
+	conn := &sshConn{loginConn: newLoginConn(raw, release, s.conns, s.c.HandshakeTimeout, s.c.IdleTimeout)}
 	if !s.track(conn) {
 		conn.Close()
 		return
