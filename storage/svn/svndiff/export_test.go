@@ -1,0 +1,10 @@
+package svndiff
+
+// LZ4 packs a block.
+func LZ4(src []byte) []byte { return lz4Append(nil, src, new(lz4Table)) }
+
+// UnLZ4 unpacks one.
+func UnLZ4(block []byte, size int) ([]byte, error) {
+	b := make([]byte, size)
+	return b, lz4Expand(b, block)
+}
