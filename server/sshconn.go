@@ -53,6 +53,13 @@ func (c *loginConn) loggedIn() bool {
 	return true
 }
 
+// in reports whether the handshake is over.
+func (c *loginConn) in() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moves
+}
+
 // active pushes the deadline out. To move it by less than a sixteenth would cost more than it is worth.
 func (c *loginConn) active() {
 	c.mu.Lock()
