@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"holdfast/auth/authz"
 )
 
 // position is where in a policy something stands.
@@ -34,6 +36,7 @@ func build(limits Limits, files map[string]*file, problems []*PolicyError) (*Pol
 		Policy: &Policy{
 			limits: limits, files: files,
 			users: map[string]*User{}, groups: map[string]*Group{}, repos: map[string]*Repo{}, create: map[string]bool{},
+			authz: map[string]*authz.Rules{},
 			keys: map[string]credential{}, prints: map[string]credential{}, pgp: map[string]credential{},
 			tokens:   map[string]credential{},
 			memberOf: map[string][]string{},
@@ -59,6 +62,8 @@ func build(limits Limits, files map[string]*file, problems []*PolicyError) (*Pol
 				b.problem(position{name, f.lines[lineOfID]}, "the id is that of %s: every repository has its own", other)
 			}
 			ids[f.repo.ID] = name
+		case f.authz != nil:
+			b.authorised(name)
 		case f.settings != nil:
 			b.grantees(name, f, slices.Values(f.settings.create))
 		}
@@ -110,10 +115,10 @@ func (b *builder) collect(f *file) {
 // twins refuses names that differ only in case, folders included, and a repository inside another one. Each would be
 // one thing to a person, or to a file system, and two to the policy.
 func (b *builder) twins(names []string) {
-	spelled := map[string]string{} // lower case to the first spelling, of files without .yaml and of their folders
+	spelled := map[string]string{} // lower case to the first spelling, of files without .yaml or .authz, and of their folders
 	repos := map[string]bool{}     // lower case
 	for _, name := range names {
-		stem := strings.TrimSuffix(name, ".yaml")
+		stem := stem(name)
 		for _, part := range append(parents(stem), stem) {
 			lower := strings.ToLower(part)
 			if first, ok := spelled[lower]; ok && first != part {
@@ -127,8 +132,11 @@ func (b *builder) twins(names []string) {
 		}
 	}
 	for _, name := range names {
-		stem := strings.TrimSuffix(name, ".yaml")
+		stem := stem(name)
 		for _, folder := range parents(stem) {
+			if b.files[folder] != nil {
+				b.problem(position{file: name}, "%s is a file, so there can be none below it", folder)
+			}
 			if repos[strings.ToLower(folder)] {
 				b.problem(position{file: name}, "%s is a repository itself, so there can be none below it", folder)
 			}
@@ -173,6 +181,18 @@ func (b *builder) credentials(name string, u *User) {
 			continue
 		}
 		b.tokens[t.SHA256] = credential{user: u.Name, name: tokenKey + t.Name, expires: t.Expires, at: at}
+	}
+}
+
+// authorised checks that an authz file has a repository that it is about.
+func (b *builder) authorised(name string) {
+	_, repo, _ := classify(name)
+	b.authz[repo] = b.files[name].authz
+	switch r := b.repos[repo]; {
+	case r == nil:
+		b.problem(position{file: name}, "there is no repository %s", repo)
+	case r.SCM != "svn":
+		b.problem(position{file: name}, "%s is a git repository: rights on single paths are for Subversion repositories", repo)
 	}
 }
 

@@ -19,9 +19,11 @@
 //	                     bundles:                          files elsewhere that clones can begin with
 //	                       - {id: base, uri: "https://cdn.example.org/app.bundle", creation_token: 1}
 //	                     grants: {alice: admin, "@devs": write, "*": read}
+//	repos/NAME.authz     [/trunk/secret]                   of a Subversion repository: who may read and write which paths,
+//	                     * =                               in the form of Subversion's own authz files; see auth/authz
 //
 // A grant names a user, a group ("@devs") or everybody who is logged in ("*"), and gives read, write or admin; each
-// includes those before it. Whoever may not read a repository is told that it does not exist. Files at the root whose
+// includes those before it. Where a repository has an authz file, that and the grant must both allow. Whoever may not read a repository is told that it does not exist. Files at the root whose
 // names begin with README or a dot are ignored. Everything else that is not listed above is an error: unknown files,
 // unknown or repeated keys, names that differ only in case, users that do not exist, YAML aliases. All problems are
 // reported together, each with its file and line.

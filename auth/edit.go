@@ -183,12 +183,13 @@ func (e *Edit) DeleteRepo(name string) error {
 	}
 	step := e.step()
 	step.remove(filePath(kindRepo, name))
+	step.remove(filePath(kindAuthz, name))
 	return step.finish()
 }
 
-// UndeleteRepo brings back a repository under name. contents is its file as it was, from the policy's history; grants to
-// users and groups that are gone since are left out.
-func (e *Edit) UndeleteRepo(name string, contents []byte) error {
+// UndeleteRepo brings back a repository under name. contents is its file as it was, from the policy's history, and authz its
+// authz file, nil if there was none; grants to users and groups that are gone since are left out.
+func (e *Edit) UndeleteRepo(name string, contents, authz []byte) error {
 	if _, ok := e.policy.repos[name]; ok {
 		return fmt.Errorf("repository %s: %w", name, ErrExists)
 	}
@@ -204,7 +205,10 @@ func (e *Edit) UndeleteRepo(name string, contents []byte) error {
 			}
 		}
 	}
-	return e.create(kindRepo, name, doc)
+	if authz == nil {
+		return e.create(kindRepo, name, doc)
+	}
+	return e.createWith(kindRepo, name, doc, map[string]string{filePath(kindAuthz, name): string(authz)})
 }
 
 func (e *Edit) knows(who string) bool {
@@ -229,6 +233,10 @@ func (e *Edit) RenameRepo(from, to string) error {
 	step := e.step()
 	step.remove(path)
 	step.files[filePath(kindRepo, to)] = e.policy.files[path].raw
+	if f := e.policy.files[filePath(kindAuthz, from)]; f != nil {
+		step.remove(filePath(kindAuthz, from))
+		step.files[filePath(kindAuthz, to)] = f.raw
+	}
 	return step.finish()
 }
 
@@ -253,6 +261,20 @@ func (e *Edit) Revoke(repo, who string) error {
 	})
 }
 
+// SetAuthz replaces a Subversion repository's authz file; nil removes it.
+func (e *Edit) SetAuthz(repo string, contents []byte) error {
+	if _, ok := e.policy.repos[repo]; !ok {
+		return missing("repository", repo)
+	}
+	step := e.step()
+	if contents == nil {
+		step.remove(filePath(kindAuthz, repo))
+	} else {
+		step.files[filePath(kindAuthz, repo)] = string(contents)
+	}
+	return step.finish()
+}
+
 // Publish lets anybody read a repository without logging in.
 func (e *Edit) Publish(repo string) error {
 	return e.editRepo(repo, func(doc node) error { doc.set("public", scalar("true")); return nil })
@@ -265,7 +287,10 @@ func (e *Edit) Unpublish(repo string) error {
 
 func missing(what, name string) error { return fmt.Errorf("%s %s: %w", what, name, ErrMissing) }
 
-func (e *Edit) create(kind, name string, doc node) error {
+func (e *Edit) create(kind, name string, doc node) error { return e.createWith(kind, name, doc, nil) }
+
+// createWith creates a file, and others with it.
+func (e *Edit) createWith(kind, name string, doc node, others map[string]string) error {
 	valid := ValidUser
 	if kind == kindRepo {
 		valid = ValidName
@@ -279,6 +304,7 @@ func (e *Edit) create(kind, name string, doc node) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	step := e.step()
+	maps.Copy(step.files, others)
 	step.files[path] = raw
 	return step.finish()
 }

@@ -86,7 +86,7 @@ func TestEdit(t *testing.T) {
 		{"delete repo", func(e *auth.Edit) error { return e.DeleteRepo("team/app") }, map[string]string{"repos/team/app.yaml": ""}, ""},
 		{"delete nothing", func(e *auth.Edit) error { return e.DeleteRepo("team") }, nil, "repository team: no such"},
 		{"undelete repo", func(e *auth.Edit) error {
-			return e.UndeleteRepo("back", []byte("id: "+id(8)+"\nkind: git\ngrants:\n  zoe: write\n  bob: read # still here\n  \"@gone\": read\n"))
+			return e.UndeleteRepo("back", []byte("id: "+id(8)+"\nkind: git\ngrants:\n  zoe: write\n  bob: read # still here\n  \"@gone\": read\n"), nil)
 		}, map[string]string{"repos/back.yaml": "id: " + id(8) + "\nkind: git\ngrants:\n  bob: read # still here\n"}, ""},
 		{"rename repo", func(e *auth.Edit) error { return e.RenameRepo("secret", "team/Secret") },
 			map[string]string{"repos/secret.yaml": "", "repos/team/Secret.yaml": "id: " + id(4) + "\nkind: git\n"}, ""},
@@ -170,7 +170,7 @@ func TestEditSeveralSteps(t *testing.T) {
 	if err := e.DeleteRepo("secret"); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.UndeleteRepo("secret", []byte("id: "+id(4)+"\nkind: git\n")); err != nil {
+	if err := e.UndeleteRepo("secret", []byte("id: "+id(4)+"\nkind: git\n"), nil); err != nil {
 		t.Fatal(err)
 	}
 	if changes := e.Changes(); len(changes) != 0 {

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"holdfast/auth/authz"
 )
 
 // Limits bounds a policy. A field that is zero stands for its default.
@@ -185,6 +187,7 @@ const (
 	kindUser     = "users"
 	kindGroup    = "groups"
 	kindRepo     = "repos"
+	kindAuthz    = "authz" // beside the repositories: repos/NAME.authz
 	settingsFile = "settings.yaml"
 )
 
@@ -195,10 +198,13 @@ func classify(name string) (kind, subject string, err error) {
 	}
 	kind, base, nested := strings.Cut(name, "/")
 	subject, isYAML := strings.CutSuffix(base, ".yaml")
+	if of, isAuthz := strings.CutSuffix(base, ".authz"); isAuthz && nested && kind == kindRepo {
+		return kindAuthz, of, ValidName(of)
+	}
 	switch {
 	case !nested || kind != kindUser && kind != kindGroup && kind != kindRepo:
-		return "", "", errors.New("unknown file; the policy has settings.yaml, users/NAME.yaml, groups/NAME.yaml " +
-			"and repos/NAME.yaml")
+		return "", "", errors.New("unknown file; the policy has settings.yaml, users/NAME.yaml, groups/NAME.yaml, " +
+			"repos/NAME.yaml and repos/NAME.authz")
 	case !isYAML:
 		return "", "", fmt.Errorf("a file in %s has a name that ends in .yaml", kind)
 	case kind == kindRepo:
@@ -213,7 +219,15 @@ func classify(name string) (kind, subject string, err error) {
 	return kind, subject, err
 }
 
-func filePath(kind, subject string) string { return path.Join(kind, subject+".yaml") }
+func filePath(kind, subject string) string {
+	if kind == kindAuthz {
+		return path.Join(kindRepo, subject+".authz")
+	}
+	return path.Join(kind, subject+".yaml")
+}
+
+// stem is a file's name without what says how to read it.
+func stem(name string) string { return strings.TrimSuffix(strings.TrimSuffix(name, ".yaml"), ".authz") }
 
 // file is one parsed file of a policy. Exactly one of the pointers is set.
 type file struct {
@@ -222,6 +236,7 @@ type file struct {
 	group    *Group
 	repo     *Repo
 	settings *settings
+	authz    *authz.Rules
 	lines    map[string]int // of the names that the file mentions, and lineOfID
 	problems []*PolicyError
 }
@@ -246,6 +261,8 @@ func parseFile(name, raw string, limits Limits) *file {
 		})
 	case kindRepo:
 		f.repo = r.repo(subject, raw, limits, f.lines)
+	case kindAuthz:
+		f.authz = r.authz(raw)
 	default:
 		f.settings = &settings{}
 		r.document(raw, map[string]field{
@@ -254,6 +271,21 @@ func parseFile(name, raw string, limits Limits) *file {
 	}
 	f.problems = r.problems
 	return f
+}
+
+func (r *reader) authz(raw string) *authz.Rules {
+	rules, err := authz.Parse(strings.NewReader(raw))
+	var wrong *authz.Error
+	switch {
+	case errors.As(err, &wrong):
+		r.problem(wrong.Line, "%s", wrong.Msg)
+	case err != nil:
+		r.problem(0, "%v", err)
+	}
+	if err != nil {
+		rules = new(authz.Rules) // which allow nothing
+	}
+	return rules
 }
 
 func (r *reader) user(name, raw string, limits Limits) *User {

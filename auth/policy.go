@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"holdfast/auth/authz"
 )
 
 // What Allow answers when it does not allow.
@@ -106,6 +108,7 @@ type Policy struct {
 	users  map[string]*User
 	groups map[string]*Group
 	repos  map[string]*Repo
+	authz  map[string]*authz.Rules // by repository
 	create map[string]bool // users, "@group"s, "*"
 
 	keys     map[string]credential // by wire encoding
@@ -239,6 +242,10 @@ func (p *Policy) ByToken(now time.Time, secret string) (Identity, bool) {
 
 // Repo returns the repository of that exact name. AdminRepo is not in the policy.
 func (p *Policy) Repo(name string) (Repo, bool) { return get(p.repos, name) }
+
+// Authz returns what a Subversion repository's repos/NAME.authz says of its paths, nil if there is none. Grants count besides:
+// what either does not allow is not allowed.
+func (p *Policy) Authz(name string) *authz.Rules { return p.authz[name] }
 
 // User returns the user of that exact name.
 func (p *Policy) User(name string) (User, bool) { return get(p.users, name) }

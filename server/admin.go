@@ -256,17 +256,18 @@ func (s *Server) UndeleteRepo(ctx context.Context, who auth.Identity, name strin
 	if err := s.isHostAdmin(who)(); err != nil {
 		return err
 	}
-	last, err := s.lastPolicyFile("repos/" + name + ".yaml")
+	file := "repos/" + name + ".yaml"
+	last, err := s.lastPolicyFiles(file)
 	if err != nil {
 		return err
 	}
 	return s.changePolicy(ctx, policyEdit{who, s.isHostAdmin(who), "Undelete repository " + name, func(e *auth.Edit) error {
-		return e.UndeleteRepo(name, last)
+		return e.UndeleteRepo(name, last[file], last["repos/"+name+".authz"])
 	}, tell})
 }
 
-// lastPolicyFile returns a file of holdfast-admin as it last was, from the newest commit that has it.
-func (s *Server) lastPolicyFile(name string) ([]byte, error) {
+// lastPolicyFiles returns the files of holdfast-admin in the newest commit that has the named one.
+func (s *Server) lastPolicyFiles(name string) (map[string][]byte, error) {
 	st := s.policy.Load()
 	admin, err := s.store.Repo(st.repo)
 	if err != nil {
@@ -277,8 +278,8 @@ func (s *Server) lastPolicyFile(name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if data := files[name]; data != nil {
-			return data, nil
+		if files[name] != nil {
+			return files, nil
 		}
 		_, data, err := admin.ReadObject(id)
 		if err != nil {
@@ -324,6 +325,7 @@ type RepoInfo struct {
 	Last   storage.Seq       `json:"last_entry"` // 0 if nothing was pushed yet
 	SSH    string            `json:"ssh,omitempty"`
 	HTTP   string            `json:"http,omitempty"`
+	Svn    string            `json:"svn,omitempty"` // svn://; SSH is svn+ssh:// for a Subversion repository
 
 	Storage *storage.Stats `json:"storage,omitempty"` // said of a single repository only
 }
@@ -371,7 +373,11 @@ func (s *Server) repoInfo(r auth.Repo) (RepoInfo, error) {
 	for who, level := range r.Grants {
 		info.Grants[who] = fmt.Sprint(level)
 	}
-	info.SSH, info.HTTP = s.cloneURLs(r.Name)
+	if r.SCM == string(storage.Svn) {
+		info.SSH, info.Svn = s.svnURLs(r.Name)
+	} else {
+		info.SSH, info.HTTP = s.cloneURLs(r.Name)
+	}
 	repo, err := s.store.Repo(storage.RepoID(r.ID))
 	if err != nil {
 		return info, err

@@ -17,7 +17,7 @@ import (
 	"holdfast/storage/object"
 )
 
-// push is what a client wants to change, whatever protocol brought it.
+// push is what a client wants to change, whatever protocol brought it; the fields on refs and certificates are git's.
 type push struct {
 	repo    string
 	updates []storage.RefUpdate
@@ -34,10 +34,12 @@ type push struct {
 	progress func(stage string, done, total int64)
 	// create is the new repository of a create-on-push; holdfast-admin changes in the same write.
 	create *newRepo
+
+	rejected map[string]error // by ref: those that were taken out, of a push that is not atomic
 }
 
 // empty reports whether every update was rejected.
-func (p push) empty(o outcome) bool { return len(p.updates) == 0 && len(o.rejected) > 0 }
+func (p push) empty() bool { return len(p.updates) == 0 && len(p.rejected) > 0 }
 
 // outcome is what became of a push.
 type outcome struct {
@@ -48,10 +50,11 @@ type outcome struct {
 // notAcked is the answer to a push that is stored here and not yet on enough mirrors.
 const notAcked = "stored on the host, not yet on enough mirrors; it keeps trying"
 
-// push is the order of a push. An error means that nothing was changed, unless it wraps replication.ErrNotAcked: then
+// push is the order of a git push. An error means that nothing was changed, unless it wraps replication.ErrNotAcked: then
 // the refs have moved here and the mirrors have yet to follow.
 func (s *Server) push(ctx context.Context, who auth.Identity, p push) (outcome, error) {
-	out := outcome{rejected: map[string]error{}}
+	p.rejected = map[string]error{}
+	out := outcome{rejected: p.rejected}
 	repo, err := s.pushTarget(who, &p)
 	if err != nil {
 		return out, err
@@ -63,39 +66,17 @@ func (s *Server) push(ctx context.Context, who auth.Identity, p push) (outcome, 
 	if err := s.spendNonce(p); err != nil {
 		return out, err
 	}
-	release, err := take(ctx, s.pushes)
-	if err != nil {
-		return out, err
-	}
-	defer release()
-
-	txn, err := repo.Begin(s.meta(who, p))
-	if err != nil {
-		return out, err
-	}
-	defer txn.Discard()
-	big := s.mirrors.NewBigPack(ctx)
-	defer big.Abort()
-	if err := s.readPack(ctx, txn, big, p); err != nil {
-		return out, err
-	}
-	if _, err := s.pushTarget(who, &p); err != nil {
-		return out, err
-	}
-	if _, err := s.signer(who, &p); err != nil {
-		return out, err
-	}
-	for _, u := range p.updates {
-		txn.Update(u)
-	}
-	if err := retryWithout(txn, &p, out.rejected, txn.Prepare); err != nil || p.empty(out) {
-		return out, err
-	}
-	if err := completeBig(ctx, txn, big); err != nil {
-		return out, err
-	}
-	entries, err := s.stand(who, txn, &p, out.rejected)
-	if err != nil || p.empty(out) {
+	entries, err := s.change(ctx, who, repo, s.meta(who, p), &p, func(txn *storage.Txn) error {
+		err := readPack(ctx, txn, p)
+		if err == nil {
+			_, err = s.signer(who, &p)
+		}
+		for _, u := range p.updates {
+			txn.Update(u)
+		}
+		return err
+	})
+	if err != nil || p.empty() {
 		return out, err
 	}
 	if signer != "" {
@@ -105,10 +86,39 @@ func (s *Server) push(ctx context.Context, who auth.Identity, p push) (outcome, 
 	return out, err
 }
 
-// stand commits what the transaction holds, without the refs that come to be rejected. Every change of a repository comes
-// through here, whatever system it is of; the acks are still to be waited for.
-func (s *Server) stand(who auth.Identity, txn *storage.Txn, p *push, rejected map[string]error) (entries []storage.Entry, err error) {
-	err = retryWithout(txn, p, rejected, func() (err error) {
+// change makes one change of a repository, whatever system it is of, and does not wait for mirrors. fill puts packs, ref updates
+// and data into the transaction; what may take time is done there, so the policy is asked again behind it.
+func (s *Server) change(ctx context.Context, who auth.Identity, repo *storage.Repo, m storage.Meta, p *push,
+	fill func(*storage.Txn) error,
+) (entries []storage.Entry, err error) {
+	release, err := take(ctx, s.pushes)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	txn, err := repo.Begin(m)
+	if err != nil {
+		return nil, err
+	}
+	defer txn.Discard()
+	big := s.mirrors.NewBigPack(ctx)
+	defer big.Abort()
+	txn.Tee, txn.Progress = big, p.progress
+	if err := fill(txn); err != nil {
+		return nil, err
+	}
+	if now, err := s.pushTarget(who, p); err != nil {
+		return nil, err
+	} else if now.ID() != repo.ID() {
+		return nil, auth.ErrNotFound // the name has gone to another one
+	}
+	if err := retryWithout(txn, p, txn.Prepare); err != nil || p.empty() {
+		return nil, err
+	}
+	if err := completeBig(ctx, txn, big); err != nil {
+		return nil, err
+	}
+	err = retryWithout(txn, p, func() (err error) {
 		entries, err = s.commit(who, txn, *p)
 		return err
 	})
@@ -148,11 +158,10 @@ var errDetached = errors.New("this host was restored and is detached: it serves 
 	"an operator runs `holdfast takeover`")
 
 // readPack fills the transaction's quarantine; a big pack goes to the mirrors as it comes in.
-func (s *Server) readPack(ctx context.Context, txn *storage.Txn, big *replication.BigPack, p push) error {
+func readPack(ctx context.Context, txn *storage.Txn, p push) error {
 	if p.pack == nil {
 		return nil
 	}
-	txn.Tee, txn.Progress = big, p.progress
 	err := txn.ReadPack(ctx, p.pack)
 	if p.received != nil {
 		p.received()
@@ -173,7 +182,7 @@ func completeBig(ctx context.Context, txn *storage.Txn, big *replication.BigPack
 
 // retryWithout runs step, and again without the refs that it rejects, until it succeeds or nothing is left of the push.
 // The rejection of one ref rejects an atomic push whole.
-func retryWithout(txn *storage.Txn, p *push, rejected map[string]error, step func() error) error {
+func retryWithout(txn *storage.Txn, p *push, step func() error) error {
 	for {
 		err := step()
 		var refs storage.RefErrors
@@ -182,13 +191,13 @@ func retryWithout(txn *storage.Txn, p *push, rejected map[string]error, step fun
 		}
 		var names []string
 		for _, e := range refs {
-			rejected[e.Ref] = e.Err
+			p.rejected[e.Ref] = e.Err
 			names = append(names, e.Ref)
 		}
 		txn.Drop(names...)
 		kept := p.updates[:0]
 		for _, u := range p.updates {
-			if rejected[u.Name] == nil {
+			if p.rejected[u.Name] == nil {
 				kept = append(kept, u)
 			}
 		}

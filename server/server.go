@@ -40,6 +40,7 @@ type Config struct {
 	Name     string // the host's name in clone URLs and in the committer of policy changes; "localhost" if empty
 	SSHAddr  string // where SSH listens, for clone URLs; "" if it does not
 	HTTPAddr string // where HTTP listens, for clone URLs; "" if it does not
+	SvnAddr  string // where svn:// listens, for URLs; "" if it does not
 
 	// Warn makes a push that lacks acks succeed with a warning (on_timeout: warn) instead of failing.
 	Warn bool
