@@ -1,0 +1,407 @@
+package svnfs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"holdfast/storage"
+	"holdfast/storage/object"
+	"holdfast/storage/svn"
+)
+
+// Commit makes the transaction a revision, by way of c, and returns its number and the journal's entry of it. First it is merged with
+// what was committed since its base: a conflict is svn.ErrFSConflict with the path. Locks that are not the transaction's are errors.
+// After an error nothing is committed, and the transaction can only be aborted.
+func (t *Txn) Commit(ctx context.Context, c Committer, m storage.Meta) (svn.Revnum, storage.Entry, error) {
+	f := t.fs
+	f.commitMu.Lock()
+	defer f.commitMu.Unlock()
+	rev, e, err := t.commit(ctx, c, m)
+	if err != nil {
+		return svn.InvalidRevnum, e, err
+	}
+	t.Abort()
+	return rev, e, nil
+}
+
+func (t *Txn) commit(ctx context.Context, c Committer, m storage.Meta) (rev svn.Revnum, e storage.Entry, err error) {
+	f := t.fs
+	if t.done {
+		return rev, e, svn.Errorf(svn.ErrFSTransactionDead, "Transaction '%s' has ended", t.name)
+	}
+	if err := f.catchUp(); err != nil {
+		return rev, e, err
+	}
+	if err := t.rebase(f.state.youngest); err != nil {
+		return rev, e, err
+	}
+	if err := t.verifyLocks(); err != nil {
+		return rev, e, err
+	}
+	rev = t.base + 1
+	r := &revision{number: rev, props: t.finalProps(m), changes: t.Changes()}
+	b := newBuilder(f, rev)
+	if r.root, err = b.root(t.root); err != nil {
+		return rev, e, err
+	}
+	parent, err := f.index.place(t.base)
+	if err != nil {
+		return rev, e, err
+	}
+	place := b.revision(r, parent.commit, f.state.uuid)
+	facts := t.unlocked()
+	e, err = c.Commit(ctx, f.repo, m, func(txn *storage.Txn) error {
+		return b.fill(ctx, txn, parent.commit, place.commit, facts)
+	})
+	if err != nil {
+		return rev, e, err
+	}
+	u := newIndexUpdate()
+	u.applied, u.revs[rev] = e.Seq, place
+	f.revisions.put(rev, r)
+	if err = u.apply(facts, nil); err == nil {
+		err = f.put(u)
+	}
+	if err != nil {
+		// The revision is there: the journal says so, and the index is mended from it before the next commit.
+		f.stateMu.Lock()
+		f.state.youngest = rev
+		f.stateMu.Unlock()
+	}
+	b.remember()
+	return rev, e, nil
+}
+
+// rebase moves the transaction onto a younger revision.
+func (t *Txn) rebase(youngest svn.Revnum) error {
+	if youngest == t.base {
+		return nil
+	}
+	source, err := t.fs.Root(youngest)
+	if err != nil {
+		return err
+	}
+	ancestor, err := t.fs.Root(t.base)
+	if err != nil {
+		return err
+	}
+	if err := t.merge("/", t.root, source.root, ancestor.root); err != nil {
+		return err
+	}
+	t.base = youngest
+	return nil
+}
+
+// finalProps returns the revision's properties, without those that live as long as the transaction.
+func (t *Txn) finalProps(m storage.Meta) svn.Props {
+	props := t.o.Props.Clone()
+	maps.DeleteFunc(props, func(name, _ string) bool { return strings.HasPrefix(name, "svn:txn-") })
+	if !t.o.KeepDate {
+		props[svn.PropDate] = svn.FormatTime(m.Time)
+	}
+	return props
+}
+
+// unlocked returns the facts that end the locks which the commit ends.
+func (t *Txn) unlocked() (facts []fact) {
+	for _, path := range t.unlock {
+		if l, err := t.fs.Lock(path); err == nil && l != nil {
+			facts = append(facts, fact{Unlock: path})
+		}
+	}
+	return facts
+}
+
+// builder makes the objects of a revision.
+type builder struct {
+	f       *FS
+	rev     svn.Revnum
+	objects []packObject // blobs, in the order in which the revision's trees have them; then trees and the commit
+	have    map[ID]bool
+	nodes   []*record
+	empty   bool // the repository is only to be created
+}
+
+func newBuilder(f *FS, rev svn.Revnum) *builder { return &builder{f: f, rev: rev, have: map[ID]bool{}} }
+
+// add adds a blob, unless the repository has it.
+func (b *builder) add(o packObject) error {
+	if b.have[o.id] {
+		return nil
+	}
+	if !b.empty {
+		stored, err := b.f.repo.Has(o.id)
+		if err != nil || stored {
+			return err
+		}
+	}
+	b.have[o.id] = true
+	b.objects = append(b.objects, o)
+	return nil
+}
+
+func (b *builder) addData(data []byte, base ID) (ID, error) {
+	id := hashObject(b.f.format, object.Blob, data)
+	return id, b.add(packObject{typ: object.Blob, id: id, data: data, base: base})
+}
+
+func (b *builder) root(m *mutable) (ID, error) {
+	r, err := b.node(m)
+	if err != nil {
+		return ID{}, err
+	}
+	return r.id, nil
+}
+
+// node makes the objects of a node and of all that the transaction has changed below.
+func (b *builder) node(m *mutable) (*record, error) {
+	r := m.rec
+	r.node, r.copy, r.created = r.node.settled(b.rev), r.copy.settled(b.rev), b.rev
+	if !r.copyRoot.Rev.Valid() {
+		r.copyRoot.Rev = b.rev
+	}
+	var err error
+	if m.props != nil {
+		if r.props = (ID{}); len(m.props) > 0 {
+			if r.props, err = b.addData(svn.EncodeProps(m.props), m.oldProps()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if r.kind == svn.File {
+		err = b.text(m)
+	} else {
+		err = b.dir(m, &r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.kind == svn.File {
+		r.mergeinfo = 0
+	}
+	if r.selfMergeinfo {
+		r.mergeinfo++
+	}
+	if r.id, err = b.addData(r.encode(), r.pred); err != nil {
+		return nil, err
+	}
+	b.nodes = append(b.nodes, &r)
+	return &r, nil
+}
+
+func (m *mutable) oldProps() ID {
+	if m.base == nil {
+		return ID{}
+	}
+	return m.base.props
+}
+
+func (b *builder) text(m *mutable) error {
+	o := packObject{typ: object.Blob, id: m.rec.text.blob, text: m.text}
+	if m.text == nil {
+		o.text = &spool{} // of a new file that nobody wrote to, or of one that has its text already
+		if m.base != nil {
+			return nil
+		}
+	}
+	if m.base != nil && m.base.text.size <= maxDeltaText {
+		o.base = m.base.text.blob
+	}
+	return b.add(o)
+}
+
+// dir makes a directory's entries. It leaves in r.mergeinfo the number of nodes below that have svn:mergeinfo.
+func (b *builder) dir(m *mutable, r *record) error {
+	r.mergeinfo = 0
+	count := 0
+	if m.base != nil {
+		count = m.base.dir.count
+		if r.mergeinfo = m.base.mergeinfo; m.base.selfMergeinfo {
+			r.mergeinfo--
+		}
+	}
+	changed := map[string]dirEntry{} // zero ID: gone
+	for _, name := range slices.Sorted(maps.Keys(m.names)) {
+		e, had, diff, err := b.child(m, name)
+		if err != nil {
+			return err
+		}
+		changed[name] = e
+		r.mergeinfo += diff
+		if had {
+			count--
+		}
+		if !e.id.IsZero() {
+			count++
+		}
+	}
+	var err error
+	r.dir, err = b.entries(m.base, changed, count)
+	return err
+}
+
+// child makes a changed entry. It tells whether the base had one of that name, and by how much the number of nodes with
+// svn:mergeinfo grows.
+func (b *builder) child(m *mutable, name string) (e dirEntry, had bool, diff int64, err error) {
+	if m.base != nil {
+		var old dirEntry
+		if old, had, err = b.f.entry(m.base, name); err != nil {
+			return e, had, 0, err
+		}
+		if had {
+			r, err := b.f.node(old.id)
+			if err != nil {
+				return e, had, 0, err
+			}
+			diff = -r.mergeinfo
+		}
+	}
+	c := m.names[name]
+	e = c.entry
+	switch {
+	case c.m != nil:
+		r, err := b.node(c.m)
+		if err != nil {
+			return e, had, 0, err
+		}
+		e.id = r.id
+		diff += r.mergeinfo
+	case !c.gone():
+		r, err := b.f.node(e.id)
+		if err != nil {
+			return e, had, 0, err
+		}
+		diff += r.mergeinfo
+	}
+	return e, had, diff, nil
+}
+
+// entries puts changed entries over those of a base.
+func (b *builder) entries(base *record, changed map[string]dirEntry, count int) (d dirRef, err error) {
+	d.count = count
+	n := bucketsFor(count)
+	if n == 0 || base == nil || len(base.dir.buckets) != n {
+		var all []dirEntry
+		if base != nil {
+			if all, err = b.f.entries(base); err != nil {
+				return d, err
+			}
+		}
+		return d, b.spread(&d, patch(all, changed), n)
+	}
+	d.buckets = slices.Clone(base.dir.buckets)
+	touched := map[int]map[string]dirEntry{}
+	for name, e := range changed {
+		i := bucketOf(name, n)
+		if touched[i] == nil {
+			touched[i] = map[string]dirEntry{}
+		}
+		touched[i][name] = e
+	}
+	for _, i := range slices.Sorted(maps.Keys(touched)) {
+		old, err := b.f.bucket(d.buckets[i])
+		if err != nil {
+			return d, err
+		}
+		if d.buckets[i], err = b.bucket(patch(old, touched[i]), d.buckets[i]); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// spread puts all entries of a directory into n buckets, or inline.
+func (b *builder) spread(d *dirRef, all []dirEntry, n int) (err error) {
+	if n == 0 {
+		d.inline = all
+		return nil
+	}
+	parts := make([][]dirEntry, n)
+	for _, e := range all {
+		i := bucketOf(e.name, n)
+		parts[i] = append(parts[i], e)
+	}
+	d.buckets = make([]ID, n)
+	for i, part := range parts {
+		if d.buckets[i], err = b.bucket(part, ID{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *builder) bucket(entries []dirEntry, base ID) (ID, error) {
+	if len(entries) == 0 {
+		return ID{}, nil
+	}
+	return b.addData(encodeBucket(entries), base)
+}
+
+// patch returns entries with changed ones put over them, sorted by name.
+func patch(entries []dirEntry, changed map[string]dirEntry) []dirEntry {
+	out := make([]dirEntry, 0, len(entries)+len(changed))
+	for _, e := range entries {
+		if _, ok := changed[e.name]; !ok {
+			out = append(out, e)
+		}
+	}
+	for _, e := range changed {
+		if !e.id.IsZero() {
+			out = append(out, e)
+		}
+	}
+	sortEntries(out)
+	return out
+}
+
+// revision makes the revision object, the trees that hold everything, and the commit.
+func (b *builder) revision(r *revision, parent ID, uuid string) revPlace {
+	data := r.encode()
+	id := hashObject(b.f.format, object.Blob, data)
+	blobs := make([]ID, len(b.objects))
+	for i, o := range b.objects {
+		blobs[i] = o.id
+	}
+	trees, root := revisionTrees(b.f.format, id, blobs)
+	b.objects = append(b.objects, packObject{typ: object.Blob, id: id, data: data})
+	for _, t := range trees {
+		if !b.have[t.id] {
+			b.have[t.id] = true
+			b.objects = append(b.objects, t)
+		}
+	}
+	data = commitObject(root, parent, r.props, uuid)
+	commit := packObject{typ: object.Commit, id: hashObject(b.f.format, object.Commit, data), data: data}
+	b.objects = append(b.objects, commit)
+	return revPlace{commit.id, id}
+}
+
+// fill puts the objects, the ref and facts into a storage transaction.
+func (b *builder) fill(ctx context.Context, txn *storage.Txn, old, commit ID, facts []fact) error {
+	if err := b.send(ctx, txn); err != nil {
+		return fmt.Errorf("revision %d: %w", b.rev, err)
+	}
+	txn.Update(storage.RefUpdate{Name: RevsRef, Old: old, New: commit})
+	return setFacts(txn, facts)
+}
+
+func setFacts(txn *storage.Txn, facts []fact) error {
+	if len(facts) == 0 {
+		return nil
+	}
+	data, err := encodeFacts(facts)
+	if err != nil {
+		return err
+	}
+	return txn.SetData(storage.KindSvn, data)
+}
+
+// remember keeps the new nodes in the cache: they are what is asked for next.
+func (b *builder) remember() {
+	for _, r := range b.nodes[max(0, len(b.nodes)-1000):] {
+		b.f.nodes.put(r.id, r)
+	}
+}

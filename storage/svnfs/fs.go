@@ -1,0 +1,377 @@
+package svnfs
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sort"
+	"sync"
+	"time"
+
+	"holdfast/storage"
+	"holdfast/storage/object"
+	"holdfast/storage/svn"
+)
+
+// RevsRef names the git commit of the youngest revision.
+const RevsRef = "refs/svn/revs"
+
+// Committer carries a change through the order of a push.
+type Committer interface {
+	// Commit makes one change of a repository durable on this host, and does not wait for mirrors. It begins a transaction,
+	// calls fill once to put packs, ref updates and data into it, prepares and commits it. Errors are fill's, or say that
+	// nothing was changed.
+	Commit(ctx context.Context, repo *storage.Repo, m storage.Meta, fill func(*storage.Txn) error) (storage.Entry, error)
+}
+
+// Direct commits to the store, whatever policy or mirrors there are: for tests, and for tools beside a stopped host.
+var Direct Committer = direct{}
+
+type direct struct{}
+
+func (direct) Commit(_ context.Context, repo *storage.Repo, m storage.Meta, fill func(*storage.Txn) error) (storage.Entry, error) {
+	txn, err := repo.Begin(m)
+	if err != nil {
+		return storage.Entry{}, err
+	}
+	defer txn.Discard()
+	if err := fill(txn); err != nil {
+		return storage.Entry{}, err
+	}
+	entries, err := repo.Store().Commit(txn)
+	if err != nil {
+		return storage.Entry{}, err
+	}
+	return entries[0], nil
+}
+
+// FS is the filesystem of one repository. There is one for each repository in use, and it may be used by many goroutines.
+type FS struct {
+	repo   *storage.Repo
+	format object.Format
+	index  *index
+
+	nodes     cache[ID, *record]
+	buckets   cache[ID, []dirEntry]
+	props     cache[ID, svn.Props]
+	revisions cache[svn.Revnum, *revision]
+
+	// commitMu is held by whoever commits: from looking at the youngest revision to the update of the index. It guards writes of
+	// state too.
+	commitMu sync.Mutex
+
+	stateMu sync.Mutex // guards the rest
+	state   indexState
+	edited  map[svn.Revnum]svn.Props // edited revision properties that were read
+	txns    map[string]*Txn
+	nextTxn int
+}
+
+// NewUUID returns a random UUID (RFC 9562, version 4).
+func NewUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// open opens a repository that has revision 0.
+func open(repo *storage.Repo) (*FS, error) {
+	if repo.SCM() != storage.Svn {
+		return nil, svn.Errorf(svn.ErrFSUnknownFSType, "the repository is not one of Subversion")
+	}
+	x, err := openIndex(repo)
+	if err != nil {
+		return nil, err
+	}
+	f := &FS{repo: repo, format: repo.Format(), index: x, txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
+	f.nodes.max, f.buckets.max, f.props.max, f.revisions.max = 20_000, 2_000, 10_000, 2_000
+	if f.state, err = x.state(); err == nil {
+		err = f.catchUp()
+	}
+	if err == nil && !f.state.youngest.Valid() {
+		err = svn.Errorf(svn.ErrFSCorrupt, "the repository has no revision")
+	}
+	if err != nil {
+		x.db.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *FS) close() error { return f.index.db.Close() }
+
+// UUID returns the repository's uuid.
+func (f *FS) UUID() string {
+	f.stateMu.Lock()
+	defer f.stateMu.Unlock()
+	return f.state.uuid
+}
+
+// Youngest returns the number of the last revision.
+func (f *FS) Youngest() svn.Revnum {
+	f.stateMu.Lock()
+	defer f.stateMu.Unlock()
+	return f.state.youngest
+}
+
+// Repo returns the repository that the filesystem is in.
+func (f *FS) Repo() *storage.Repo { return f.repo }
+
+// Root returns the tree of a revision.
+func (f *FS) Root(rev svn.Revnum) (*Root, error) {
+	r, err := f.revision(rev)
+	if err != nil {
+		return nil, err
+	}
+	n, err := f.node(r.root)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{fs: f, rev: rev, root: n}, nil
+}
+
+// Changes returns what a revision changed, sorted by path.
+func (f *FS) Changes(rev svn.Revnum) ([]svn.Change, error) {
+	r, err := f.revision(rev)
+	if err != nil {
+		return nil, err
+	}
+	return append([]svn.Change(nil), r.changes...), nil
+}
+
+// RevProps returns a revision's properties as they are now; the caller may change them.
+func (f *FS) RevProps(rev svn.Revnum) (svn.Props, error) {
+	p, err := f.revProps(rev)
+	if err != nil {
+		return nil, err
+	}
+	return p.Clone(), nil
+}
+
+// revProps returns a revision's properties; they are shared.
+func (f *FS) revProps(rev svn.Revnum) (svn.Props, error) {
+	f.stateMu.Lock()
+	p, ok := f.edited[rev]
+	f.stateMu.Unlock()
+	if ok {
+		return p, nil
+	}
+	r, err := f.revision(rev)
+	if err != nil {
+		return nil, err
+	}
+	f.stateMu.Lock()
+	applied := f.state.applied
+	f.stateMu.Unlock()
+	if p, err = f.index.revProps(rev); err != nil {
+		return nil, err
+	}
+	if p == nil {
+		p = r.props
+	}
+	f.stateMu.Lock()
+	defer f.stateMu.Unlock()
+	if applied == f.state.applied {
+		if len(f.edited) > 10_000 {
+			clear(f.edited)
+		}
+		f.edited[rev] = p
+	}
+	return p, nil
+}
+
+// DatedRev returns the youngest revision that is not younger than t. Like Subversion, it takes for granted that dates do not
+// decrease.
+func (f *FS) DatedRev(t time.Time) (svn.Revnum, error) {
+	var failed error
+	date := func(rev svn.Revnum) time.Time {
+		p, err := f.revProps(rev)
+		if err != nil {
+			failed = err
+			return time.Time{}
+		}
+		d, err := svn.ParseTime(p[svn.PropDate])
+		if err != nil {
+			failed = svn.Errorf(svn.ErrFSGeneral, "Failed to find time on revision %d", rev)
+		}
+		return d
+	}
+	n := sort.Search(int(f.Youngest())+1, func(i int) bool { return failed == nil && date(svn.Revnum(i)).After(t) })
+	return svn.Revnum(max(n-1, 0)), failed
+}
+
+// revision returns a revision object.
+func (f *FS) revision(rev svn.Revnum) (*revision, error) {
+	if !rev.Valid() || rev > f.Youngest() {
+		return nil, svn.Errorf(svn.ErrFSNoSuchRevision, "No such revision %d", rev)
+	}
+	if r, ok := f.revisions.get(rev); ok {
+		return r, nil
+	}
+	p, err := f.index.place(rev)
+	if err != nil {
+		return nil, err
+	}
+	r, err := f.readRevision(p.revision)
+	if err == nil {
+		f.revisions.put(rev, r)
+	}
+	return r, err
+}
+
+func (f *FS) readRevision(id ID) (*revision, error) {
+	data, err := f.blob(id)
+	if err != nil {
+		return nil, err
+	}
+	return decodeRevision(id, data)
+}
+
+// blob reads a small object; what it returns is shared.
+func (f *FS) blob(id ID) ([]byte, error) {
+	typ, data, err := f.repo.ReadObject(id)
+	if err == nil && typ != object.Blob {
+		err = svn.Errorf(svn.ErrFSCorrupt, "object %s is a %s, not a blob", id, typ)
+	}
+	return data, err
+}
+
+func (f *FS) node(id ID) (*record, error) {
+	if r, ok := f.nodes.get(id); ok {
+		return r, nil
+	}
+	data, err := f.blob(id)
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeNode(id, data)
+	if err == nil {
+		f.nodes.put(id, r)
+	}
+	return r, err
+}
+
+func (f *FS) bucket(id ID) ([]dirEntry, error) {
+	if id.IsZero() {
+		return nil, nil
+	}
+	if b, ok := f.buckets.get(id); ok {
+		return b, nil
+	}
+	data, err := f.blob(id)
+	if err != nil {
+		return nil, err
+	}
+	b, err := decodeBucket(id, data)
+	if err == nil {
+		f.buckets.put(id, b)
+	}
+	return b, err
+}
+
+// nodeProps returns a node's properties; they are shared.
+func (f *FS) nodeProps(id ID) (svn.Props, error) {
+	if id.IsZero() {
+		return svn.Props{}, nil
+	}
+	if p, ok := f.props.get(id); ok {
+		return p, nil
+	}
+	data, err := f.blob(id)
+	if err != nil {
+		return nil, err
+	}
+	p, err := svn.DecodeProps(data)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", id, err)
+	}
+	f.props.put(id, p)
+	return p, nil
+}
+
+// entry looks a name up in a directory.
+func (f *FS) entry(r *record, name string) (dirEntry, bool, error) {
+	if r.dir.buckets == nil {
+		e, ok := find(r.dir.inline, name)
+		return e, ok, nil
+	}
+	b, err := f.bucket(r.dir.buckets[bucketOf(name, len(r.dir.buckets))])
+	if err != nil {
+		return dirEntry{}, false, err
+	}
+	e, ok := find(b, name)
+	return e, ok, nil
+}
+
+// entries returns all entries of a directory, sorted by name; they may be shared.
+func (f *FS) entries(r *record) ([]dirEntry, error) {
+	if r.dir.buckets == nil {
+		return r.dir.inline, nil
+	}
+	all := make([]dirEntry, 0, r.dir.count)
+	for _, id := range r.dir.buckets {
+		b, err := f.bucket(id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b...)
+	}
+	sortEntries(all)
+	return all, nil
+}
+
+// takeRevisions adds the revisions from a tip back to the last one that is known to an update of the index.
+func (f *FS) takeRevisions(u *indexUpdate, tip ID) error {
+	for id := tip; !id.IsZero(); {
+		rev, place, parent, err := f.readCommit(id)
+		if err != nil {
+			return err
+		}
+		if known := rev <= f.state.youngest; known {
+			return nil
+		}
+		if have, ok := u.revs[rev]; ok && have == place {
+			return nil
+		}
+		u.revs[rev] = place
+		id = parent
+	}
+	return nil
+}
+
+// readCommit reads what a revision's git commit leads to.
+func (f *FS) readCommit(id ID) (rev svn.Revnum, place revPlace, parent ID, err error) {
+	fail := func(why error) (svn.Revnum, revPlace, ID, error) {
+		return 0, revPlace{}, ID{}, svn.Wrap(why, svn.ErrFSCorrupt, "commit %s is that of no revision", id)
+	}
+	_, data, err := f.repo.ReadObject(id)
+	if err != nil {
+		return fail(err)
+	}
+	c, err := object.ParseCommit(f.format, data)
+	if err != nil || len(c.Parents) > 1 {
+		return fail(err)
+	}
+	_, tree, err := f.repo.ReadObject(c.Tree)
+	if err != nil {
+		return fail(err)
+	}
+	for e, err := range object.TreeEntries(f.format, tree) {
+		if err != nil {
+			return fail(err)
+		}
+		if string(e.Name) != revisionName {
+			continue
+		}
+		r, err := f.readRevision(e.ID)
+		if err != nil {
+			return fail(err)
+		}
+		if len(c.Parents) == 1 {
+			parent = c.Parents[0]
+		}
+		return r.number, revPlace{id, e.ID}, parent, nil
+	}
+	return fail(nil)
+}

@@ -1,0 +1,183 @@
+package svnfs
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/sha1"
+	"encoding/hex"
+	"hash"
+	"io"
+	"os"
+
+	"holdfast/storage"
+	"holdfast/storage/object"
+	"holdfast/storage/svn"
+	"holdfast/storage/svn/svndiff"
+)
+
+// spool is a new text on its way: in memory while it is small, then in a file without a name.
+type spool struct {
+	store *storage.Store
+	mem   []byte
+	file  *os.File
+	size  int64
+	md5   hash.Hash
+	sha1  hash.Hash
+}
+
+const maxMemText = 256 << 10
+
+func newSpool(s *storage.Store) *spool { return &spool{store: s, md5: md5.New(), sha1: sha1.New()} }
+
+func (s *spool) Write(p []byte) (int, error) {
+	s.md5.Write(p)
+	s.sha1.Write(p)
+	s.size += int64(len(p))
+	if s.file == nil && s.size <= maxMemText {
+		s.mem = append(s.mem, p...)
+		return len(p), nil
+	}
+	if s.file == nil {
+		f, err := s.store.Scratch()
+		if err != nil {
+			return 0, err
+		}
+		s.file = f
+		if _, err := f.Write(s.mem); err != nil {
+			return 0, err
+		}
+		s.mem = nil
+	}
+	return s.file.Write(p)
+}
+
+// open returns what was written so far.
+func (s *spool) open() io.ReadCloser {
+	if s.file == nil {
+		return io.NopCloser(bytes.NewReader(s.mem))
+	}
+	return io.NopCloser(io.NewSectionReader(s.file, 0, s.size))
+}
+
+func (s *spool) close() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}
+
+// ref returns what names the text.
+func (s *spool) ref(f object.Format) (textRef, error) {
+	t := textRef{size: s.size}
+	s.md5.Sum(t.md5[:0])
+	s.sha1.Sum(t.sha1[:0])
+	h := newHasher(f)
+	h.Begin(object.Blob, s.size)
+	if _, err := io.Copy(h, s.open()); err != nil {
+		return t, err
+	}
+	var err error
+	t.blob, err = h.Sum()
+	return t, err
+}
+
+// newHasher names objects of ours. It does not look for collisions: whatever it names is received as any pack, which does.
+func newHasher(f object.Format) *object.Hasher {
+	if f == object.SHA1 {
+		return object.NewHasherWith(f, sha1.New())
+	}
+	return object.NewHasher(f)
+}
+
+func hashObject(f object.Format, t object.Type, data []byte) ID {
+	h := newHasher(f)
+	id, err := h.Hash(t, data)
+	if err != nil {
+		panic(err) // plain SHA-1 and SHA-256 have no errors
+	}
+	return id
+}
+
+// textWriter takes a file's new text.
+type textWriter struct {
+	*spool
+	t *Txn
+	m *mutable
+}
+
+// Close makes what was written the file's text.
+func (w *textWriter) Close() error {
+	ref, err := w.ref(w.t.fs.format)
+	if err != nil {
+		return err
+	}
+	if w.m.text != nil {
+		w.m.text.close()
+	}
+	w.m.text, w.m.rec.text = w.spool, ref
+	return nil
+}
+
+// ApplyText returns a writer of a file's new text; it is the file's once it is closed.
+func (t *Txn) ApplyText(path string) (io.WriteCloser, error) {
+	m, err := t.mutableFile(path)
+	if err != nil {
+		return nil, err
+	}
+	t.changed(path, svn.Change{Action: svn.Modified, Kind: svn.File, TextMod: true})
+	w := &textWriter{newSpool(t.fs.repo.Store()), t, m}
+	t.spools = append(t.spools, w.spool)
+	return w, nil
+}
+
+// ApplyTextDelta returns what takes the windows that make a file's new text from the present one, whose MD5 is baseMD5, in
+// hexadecimal, unless that is empty. The text is the file's once the handler is closed.
+func (t *Txn) ApplyTextDelta(path, baseMD5 string) (svn.WindowHandler, error) {
+	m, err := t.mutableFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if have := hex.EncodeToString(m.rec.text.md5[:]); baseMD5 != "" && baseMD5 != have {
+		return nil, ChecksumMismatch("Base checksum mismatch on '"+path+"'", baseMD5, have)
+	}
+	source, err := (&Node{fs: t.fs, m: m}).Open()
+	if err != nil {
+		return nil, err
+	}
+	w, err := t.ApplyText(path)
+	if err != nil {
+		source.Close()
+		return nil, err
+	}
+	return &deltaWriter{svndiff.NewApplier(source, w, nil), source, w}, nil
+}
+
+// ChecksumMismatch returns the error that clients know for a text that is not what it should be.
+func ChecksumMismatch(what, expected, actual string) error {
+	return svn.Errorf(svn.ErrChecksumMismatch, "%s:\n   expected:  %s\n     actual:  %s\n", what, expected, actual)
+}
+
+type deltaWriter struct {
+	*svndiff.Applier
+	source io.Closer
+	target io.Closer
+}
+
+// Close ends the text.
+func (w *deltaWriter) Close() error {
+	w.source.Close()
+	return w.target.Close()
+}
+
+func (t *Txn) mutableFile(path string) (*mutable, error) {
+	n, err := t.Root().Node(path)
+	if err != nil {
+		return nil, err
+	}
+	if n.Kind() != svn.File {
+		return nil, svn.Errorf(svn.ErrFSNotFile, "'%s' is not a file in filesystem '%s'", path, t.fs.UUID())
+	}
+	if err := t.allowed(path, false); err != nil {
+		return nil, err
+	}
+	return t.mutable(path)
+}
