@@ -243,6 +243,9 @@ func (n *Node) Open() (io.ReadCloser, error) {
 	if n.m != nil && n.m.text != nil {
 		return n.m.text.open(), nil
 	}
+	if n.facts().text.size == 0 { // that of a file which a transaction has made is nowhere yet
+		return io.NopCloser(strings.NewReader("")), nil
+	}
 	_, _, r, err := n.fs.repo.OpenObject(n.facts().text.blob)
 	return r, err
 }
