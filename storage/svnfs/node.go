@@ -148,14 +148,19 @@ func (p *nodeParser) part(s string) part {
 
 func (p *nodeParser) id(s string) ID {
 	id, err := object.ParseID(s)
-	if err != nil {
+	if err != nil || upperHex(s) {
 		p.fail("object id")
 	}
 	return id
 }
 
+// upperHex reports whether a hexadecimal number is not the way that we write it.
+func upperHex(s string) bool { return strings.ContainsAny(s, "ABCDEF") }
+
 func (p *nodeParser) digest(s string, to []byte) {
-	if n, err := hex.Decode(to, []byte(s)); len(s) != 2*len(to) || err != nil || n != len(to) {
+	if len(s) != 2*len(to) || upperHex(s) {
+		p.fail("checksum")
+	} else if _, err := hex.Decode(to, []byte(s)); err != nil {
 		p.fail("checksum")
 	}
 }
@@ -199,7 +204,9 @@ func (p *nodeParser) head(r *record) {
 	f = p.need("created", 2)
 	r.created, r.path = p.rev(f[0]), f[1]
 	if f = p.line("pred", 2); f != nil {
-		r.pred, r.preds = p.id(f[0]), p.number(f[1])
+		if r.pred, r.preds = p.id(f[0]), p.number(f[1]); r.pred.IsZero() {
+			p.fail("pred")
+		}
 	}
 	if f = p.line("copyfrom", 2); f != nil {
 		r.copyFrom = &svn.CopyFrom{Rev: p.rev(f[0]), Path: f[1]}
@@ -207,10 +214,15 @@ func (p *nodeParser) head(r *record) {
 	f = p.need("copyroot", 2)
 	r.copyRoot = svn.CopyFrom{Rev: p.rev(f[0]), Path: f[1]}
 	if f = p.line("props", 1); f != nil {
-		r.props = p.id(f[0])
+		if r.props = p.id(f[0]); r.props.IsZero() {
+			p.fail("props")
+		}
 	}
 	if f = p.line("mergeinfo", 2); f != nil {
 		r.mergeinfo, r.selfMergeinfo = p.number(f[0]), f[1] == "true"
+		if r.mergeinfo <= 0 || !r.selfMergeinfo && f[1] != "false" {
+			p.fail("mergeinfo")
+		}
 	}
 }
 

@@ -233,6 +233,9 @@ func TestCommitsAndHistory(t *testing.T) {
 	w.commit("cp 2 /trunk /branches/x")
 	w.commit("put /branches/x/d/b changed")
 	w.commit("rm /trunk/a", "put /trunk/a another")
+	if err := w.fs.Verify(context.Background(), 0, w.fs.Youngest(), nil); err != nil {
+		t.Error(err)
+	}
 	want := `/ r4
 /branches r4
 /branches/x r4
@@ -378,6 +381,9 @@ func TestLargeDirectory(t *testing.T) {
 		edits = append(edits, fmt.Sprintf("rm /d/file%04d", i))
 	}
 	w.commit(edits...)
+	if err := w.fs.Verify(context.Background(), 0, 3, nil); err != nil {
+		t.Error(err)
+	}
 	if entries, err = w.node(3, "/d").Entries(); err != nil || len(entries) != 502 {
 		t.Errorf("%d entries, %v", len(entries), err)
 	}
@@ -422,6 +428,9 @@ func TestIndexIsMadeAgain(t *testing.T) {
 		t.Error(l, err)
 	}
 	w.commit("mkdir /after")
+	if err := w.fs.Verify(ctx, 0, w.fs.Youngest(), nil); err != nil {
+		t.Error(err)
+	}
 	report, err := w.store.Check(ctx, nil)
 	if err != nil || len(report.Problems) > 0 {
 		t.Error(report, err)
