@@ -37,6 +37,7 @@ func newPartialWorld(t *testing.T) *partialWorld {
 	w.seed, w.bare = filepath.Join(w.dir, "seed"), filepath.Join(w.dir, "bare.git")
 	w.ok("root", w.dir, "init", "-q", w.seed)
 	date := 1_600_000_000
+	write(t, filepath.Join(w.seed, "patterns"), "/*\n!/*/\n/a/\n!**/large\n/c/[0-4]\n!/a/b/?\n")
 	commit := func(name string, args ...string) {
 		date += 1000
 		write(t, filepath.Join(w.seed, "file"), name)
@@ -137,6 +138,7 @@ func TestPartialClones(t *testing.T) {
 	w := newPartialWorld(t)
 	second := strings.TrimSpace(w.ok("root", w.seed, "rev-parse", "main~2"))
 	third := strings.TrimSpace(w.ok("root", w.seed, "rev-parse", "main~7"))
+	patterns := strings.TrimSpace(w.ok("root", w.seed, "rev-parse", "main:patterns"))
 	byHTTP := "http://root:" + w.token + "@" + w.http + "/app.git"
 	ways := []struct{ name, version, url, plain string }{
 		{"ssh v0", "0", w.url("app"), "file://" + w.bare},
@@ -155,17 +157,21 @@ func TestPartialClones(t *testing.T) {
 			"fetch -q --deepen=1 origin main:main", "fetch -q origin side:side"},
 		"since": {"clone -q --shallow-since=1600009500 URL DIR", "fetch -q --shallow-since=1600006500",
 			"fetch -q --shallow-exclude=v1", "fetch -q --shallow-since=1600000001"},
-		"exclude":      {"clone -q --shallow-exclude=v1 URL DIR", "fetch -q --shallow-exclude=refs/heads/old", "fetch -q --unshallow"},
-		"less":         {"clone -q URL DIR", "fetch -q --depth=2"},
-		"by id":        {"init -q DIR", "fetch -q --depth=2 URL " + second + ":refs/heads/x", "fetch -q URL " + third + ":refs/heads/y"},
-		"no blobs":     {"clone -q --filter=blob:none --no-checkout URL DIR", "checkout -q main", "log -p v1..origin/old", "checkout -q old"},
-		"no trees":     {"clone -q --filter=tree:0 --no-checkout --branch=old URL DIR", "checkout -q old~2", "fetch -q origin main", "checkout -q FETCH_HEAD"},
-		"small blobs":  {"clone -q --bare --filter=blob:limit=1k URL DIR", "log -p -1 main"},
-		"some trees":   {"clone -q --bare --filter=tree:2 URL DIR"},
-		"commits":      {"clone -q --bare --filter=object:type=commit URL DIR"},
-		"combined":     {"clone -q --bare --filter=blob:limit=1k --filter=tree:3 URL DIR"},
-		"both":         {"clone -q --depth=2 --filter=blob:none URL DIR", "fetch -q --deepen=1", "fetch -q --unshallow", "log -p -3"},
-		"next partial": {"clone -q --filter=blob:none --branch=old --single-branch URL DIR", "fetch -q origin main:main", "checkout -q main"},
+		"exclude":     {"clone -q --shallow-exclude=v1 URL DIR", "fetch -q --shallow-exclude=refs/heads/old", "fetch -q --unshallow"},
+		"less":        {"clone -q URL DIR", "fetch -q --depth=2"},
+		"by id":       {"init -q DIR", "fetch -q --depth=2 URL " + second + ":refs/heads/x", "fetch -q URL " + third + ":refs/heads/y"},
+		"no blobs":    {"clone -q --filter=blob:none --no-checkout URL DIR", "checkout -q main", "log -p v1..origin/old", "checkout -q old"},
+		"no trees":    {"clone -q --filter=tree:0 --no-checkout --branch=old URL DIR", "checkout -q old~2", "fetch -q origin main", "checkout -q FETCH_HEAD"},
+		"small blobs": {"clone -q --bare --filter=blob:limit=1k URL DIR", "log -p -1 main"},
+		"some trees":  {"clone -q --bare --filter=tree:2 URL DIR"},
+		"commits":     {"clone -q --bare --filter=object:type=commit URL DIR"},
+		"combined":    {"clone -q --bare --filter=blob:limit=1k --filter=tree:3 URL DIR"},
+		"both":        {"clone -q --depth=2 --filter=blob:none URL DIR", "fetch -q --deepen=1", "fetch -q --unshallow", "log -p -3"},
+		"sparse":      {"clone -q --bare --filter=sparse:oid=main:patterns URL DIR", "fetch -q origin v1", "log -p -1 main"},
+		"sparse by id": {"clone -q --no-checkout --filter=sparse:oid=" + patterns + " --branch=old --single-branch URL DIR",
+			"fetch -q origin main:main", "checkout -q main"},
+		"sparse, combined": {"clone -q --bare --filter=sparse:oid=v1:patterns --filter=tree:3 URL DIR"},
+		"next partial":     {"clone -q --filter=blob:none --branch=old --single-branch URL DIR", "fetch -q origin main:main", "checkout -q main"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := w.in(t)
@@ -287,6 +293,11 @@ func TestUnreachableIsNotServed(t *testing.T) {
 		if out, err := w.git("root", clone, "cat-file", "-t", rev(name)); err == nil {
 			t.Errorf("%s came after all: %s", name, out)
 		}
+	}
+	// Nor does what is sent tell what a file of patterns says.
+	for _, name := range []string{rev("leak:a/b/secret"), rev("leak") + ":a/b/secret", "leak:a/b/secret"} {
+		w.fails("root", w.dir, []string{"unable to access sparse blob in '" + name + "'"},
+			"clone", "--bare", "--filter=sparse:oid="+name, byHTTP, filepath.Join(w.dir, "sparse"))
 	}
 	for _, name := range []string{"main~3", "main^{tree}", "main~3:a/b", "main~3:a/b/large"} {
 		w.ok("root", clone, "cat-file", "-p", rev(name))

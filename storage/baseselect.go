@@ -24,9 +24,10 @@ type baseSelection struct {
 }
 
 // graphServes reports whether a selection can be answered from a graph: histories without a cut, and filters that do not look at
-// depths.
+// paths.
 func (sel Selection) graphServes() bool {
-	return len(sel.Shallow) == 0 && len(sel.Unshallow) == 0 && len(sel.Boundary) == 0 && sel.Filter.TreeDepth == 0
+	return len(sel.Shallow) == 0 && len(sel.Unshallow) == 0 && len(sel.Boundary) == 0 &&
+		sel.Filter.TreeDepth == 0 && len(sel.Filter.Sparse) == 0
 }
 
 // inBase returns the place of an object in the base pack, if the walk uses one.

@@ -58,6 +58,7 @@ type fetches struct {
 	repo    *storage.Repo
 	commits []object.ID // oldest first
 	others  []object.ID // tags, trees and blobs
+	sparse  []object.ID // blobs with patterns
 	mode    string
 }
 
@@ -168,6 +169,14 @@ func (w *fetches) pushAll() {
 	for i, tag := range w.others {
 		push(w.t, w.repo, w.g.packObjects([]object.ID{tag}, have), update(fmt.Sprint("refs/tags/", i), object.ID{}, tag))
 	}
+	for i := range 3 {
+		lines := []string{"/a/", "!/a/*/", "f1", "f[02]", "/*", "!/*/", "**/b/f*", "!c/", "/b/**/a/", "!*3", "/c/*/f?", "a/b", "!f2"}
+		w.r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+		patterns := strings.Join(lines[:1+w.r.IntN(5)], "\n")
+		blob := w.g.id(w.g.run([]byte(patterns), "hash-object", "-w", "--stdin"))
+		push(w.t, w.repo, w.g.packObjects([]object.ID{blob}, nil), update(fmt.Sprint("refs/tags/sparse", i), object.ID{}, blob))
+		w.sparse = append(w.sparse, blob)
+	}
 }
 
 // fetch is one fetch. Lists of commits come with the boundary that ends their history.
@@ -215,10 +224,16 @@ func (w *fetches) fetch() *fetch {
 	if r.IntN(3) == 0 {
 		specs := []string{"blob:none", "blob:limit=100", "blob:limit=2k", "tree:0", "tree:1", "tree:2", "tree:3", "object:type=blob", "object:type=tree",
 			"object:type=commit", "object:type=tag", "combine:tree:3+blob:limit=1k", "combine:object:type=blob+tree:2"}
+		for _, id := range w.sparse {
+			specs = append(specs, "sparse:oid="+id.String(), fmt.Sprintf("combine:sparse:oid=%s+tree:%d", id, 1+r.IntN(4)))
+		}
 		f.spec = specs[r.IntN(len(specs))]
 		filter, err := object.ParseFilter(f.spec)
 		if err != nil {
 			w.t.Fatal(err)
+		}
+		for i, b := range filter.Sparse {
+			filter.Sparse[i].ID = w.g.id([]byte(b.Name))
 		}
 		f.sel.Filter = filter
 	}

@@ -22,7 +22,14 @@ func testWritePackFilters(t *testing.T, m baseMode, r *rand.Rand) {
 	// The same tree at two depths, and blobs of several sizes.
 	deep := g.id(g.run(nil, "rev-parse", commits[15].String()+"^{tree}"))
 	large := g.id(g.run([]byte(strings.Repeat("large\n", 2000)), "hash-object", "-w", "--stdin"))
-	nested := g.id(g.run(fmt.Appendf(nil, "040000 tree %s\ta\n100644 blob %s\tb\n", deep, large), "mktree"))
+	entries := fmt.Appendf(nil, "040000 tree %s\ta\n100644 blob %s\tb\n", deep, large)
+	var sparse []object.ID
+	for _, patterns := range []string{"/x/\n!/x/a/*/\nf*\n", "**/a/\n!b\n", "[a-e]?\n/y/**/[!a]*\n*.c\n"} {
+		blob := g.id(g.run([]byte(patterns), "hash-object", "-w", "--stdin"))
+		sparse = append(sparse, blob)
+		entries = fmt.Appendf(entries, "100644 blob %s\tp%d\n", blob, len(sparse))
+	}
+	nested := g.id(g.run(entries, "mktree"))
 	both := g.id(g.run(fmt.Appendf(nil, "040000 tree %s\tx\n040000 tree %s\ty\n", nested, deep), "mktree"))
 	tip := g.id(g.run(nil, "commit-tree", both.String(), "-p", commits[15].String(), "-m", "both"))
 	g.run(nil, "tag", "-a", "-m", "tag", "v1", tip.String())
@@ -35,10 +42,16 @@ func testWritePackFilters(t *testing.T, m baseMode, r *rand.Rand) {
 		update("refs/tags/v1", object.ID{}, tag), update("refs/heads/y", object.ID{}, commits[15]))
 	for _, spec := range []string{"blob:none", "blob:limit=100", "blob:limit=5k", "tree:0", "tree:1", "tree:2", "tree:3",
 		"tree:4", "object:type=blob", "object:type=tree", "object:type=commit", "object:type=tag",
-		"combine:tree:3+blob:limit=1k", "combine:object:type=blob+tree:2"} {
+		"combine:tree:3+blob:limit=1k", "combine:object:type=blob+tree:2", "sparse:oid=" + sparse[0].String(),
+		"sparse:oid=" + sparse[1].String(), "sparse:oid=" + sparse[2].String(), "sparse:oid=v1:x/b", "sparse:oid=v1:x/p1",
+		"combine:sparse:oid=" + sparse[0].String() + "+tree:3+sparse:oid=" + sparse[1].String()} {
 		filter, err := object.ParseFilter(spec)
 		if err != nil {
 			t.Fatal(err)
+		}
+		for i := range filter.Sparse {
+			rev, _, _ := filter.Sparse[i].Cut()
+			filter.Sparse[i].ID = g.revParse(rev)
 		}
 		for _, sel := range []storage.Selection{
 			{Wants: []object.ID{tag}},

@@ -1,6 +1,10 @@
 package storage
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+
+	"holdfast/storage/sparse"
+)
 
 // pathKey stands for the path of a directory; 0 is the root. That two paths have one key does no harm.
 type pathKey uint64
@@ -10,6 +14,9 @@ var pathSeed = maphash.MakeSeed()
 func (k pathKey) below(name []byte) pathKey {
 	return pathKey(maphash.Bytes(pathSeed, name) + uint64(k)*0x9e3779b97f4a7c15 + 1)
 }
+
+// with tells the path from the same one where something else was to be said of it.
+func (k pathKey) with(d sparse.Dir) pathKey { return k + pathKey(d)*0xbf58476d1ce4e5b9 }
 
 // seenTrees keeps, for each path, the content of the tree that was walked there last, within a bound.
 type seenTrees struct {

@@ -8,6 +8,7 @@ import (
 
 	"holdfast/storage/object"
 	"holdfast/storage/pack"
+	"holdfast/storage/sparse"
 )
 
 // Selection says which objects WritePack sends: those that can be reached from Wants and not from Haves.
@@ -64,7 +65,9 @@ type walker struct {
 	// aggressive excludes the trees of all haves: those on the border are few where most commits are cut off.
 	aggressive bool
 	filter     object.Filter
-	depths     map[uint32]int64 // with a depth in filter: the least at which a tree was stacked
+	sparse     *sparse.Patterns    // of filter; nil if there are none
+	visits     map[treeVisit]int64 // where filter looks at paths: the least depth at which a tree was stacked
+	revisits   int
 }
 
 // treeAt is a tree, by its number in walker.set, that was met at some path.
@@ -73,6 +76,13 @@ type treeAt struct {
 	path   pathKey
 	hash   pack.PathHash // of the path
 	depth  int64         // steps from the root tree
+	dir    sparse.Dir    // what walker.sparse has to say of the path
+}
+
+// treeVisit is a tree at paths that are all the same to walker.sparse.
+type treeVisit struct {
+	object uint32
+	dir    sparse.Dir
 }
 
 // commitNode is what the walk keeps of a commit. Numbers are those in walker.set.
@@ -111,6 +121,9 @@ func (st *repoState) selectObjects(ctx context.Context, sel Selection, base *bas
 		}
 		return w.set, places, err
 	}
+	if err := w.readSparse(); err != nil {
+		return nil, nil, err
+	}
 	w.cutOff(sel.Shallow)
 	w.cutOff(sel.Boundary)
 	w.aggressive = len(w.cut) > 0
@@ -134,7 +147,7 @@ func (st *repoState) selectObjects(ctx context.Context, sel Selection, base *bas
 
 func newWalker(ctx context.Context, st *repoState) *walker {
 	return &walker{ctx: ctx, st: st, set: newObjectSet(st.format), byObject: map[uint32]uint32{},
-		cut: map[object.ID]struct{}{}, depths: map[uint32]int64{}}
+		cut: map[object.ID]struct{}{}, visits: map[treeVisit]int64{}}
 }
 
 func (w *walker) cutOff(ids []object.ID) {
@@ -223,7 +236,11 @@ func (w *walker) want(id object.ID) error {
 		return w.enqueue(i)
 	case object.Tree:
 		// Git counts the depth of a wanted tree's entries from 0.
-		w.push(treeAt{object: i, path: wantedPath, depth: -1})
+		t := treeAt{object: i, path: wantedPath, depth: -1}
+		if w.sparse != nil {
+			t.dir = w.sparse.Alone()
+		}
+		w.push(t)
 	}
 	return nil
 }
@@ -409,7 +426,11 @@ func (w *walker) walkTrees(sel Selection) error {
 	w.stack = wantedTrees
 	for _, n := range w.found {
 		if c := w.commits[n]; w.wantsTrees() && !w.isExcluded(c.object) && !w.isExcluded(c.tree) {
-			w.push(treeAt{object: c.tree, hash: pack.RootPath})
+			t := treeAt{object: c.tree, hash: pack.RootPath}
+			if w.sparse != nil {
+				t.dir = w.sparse.Root()
+			}
+			w.push(t)
 			if err := w.walkStack(0); err != nil {
 				return err
 			}
@@ -418,20 +439,42 @@ func (w *walker) walkTrees(sel Selection) error {
 	return w.walkStack(0)
 }
 
-// push stacks a tree, once; where depth counts, again if it is nearer to the root.
+// push stacks a tree, once; where paths count, again if it is nearer to the root, or at a path of which there is something else
+// to say.
 func (w *walker) push(t treeAt) {
 	flag := w.set.flag(t.object)
-	nearer := false
-	if w.filter.TreeDepth > 0 && *flag&excluded == 0 {
-		last, ok := w.depths[t.object]
-		if nearer = !ok || t.depth < last; nearer {
-			w.depths[t.object] = t.depth
-		}
+	again := false
+	if (w.filter.TreeDepth > 0 || w.sparse != nil) && *flag&excluded == 0 {
+		again = w.visit(&t)
 	}
-	if *flag&stacked == 0 || nearer {
+	if *flag&stacked == 0 || again {
 		*flag |= stacked
 		w.stack = append(w.stack, t)
 	}
+}
+
+// maxRevisits bounds how often trees are walked again since they are found at other paths, where patterns say something else
+// of them.
+const maxRevisits = 1 << 20
+
+// visit notes that a tree is met, and reports whether it has not been met in this way before.
+func (w *walker) visit(t *treeAt) (isNew bool) {
+	if isNew = w.noteVisit(t); isNew && w.sparse != nil && *w.set.flag(t.object)&stacked != 0 {
+		if w.revisits++; w.revisits > maxRevisits && t.dir != sparse.All {
+			t.dir = sparse.All // more is sent, and no tree is walked a third time
+			isNew = w.noteVisit(t)
+		}
+	}
+	return isNew
+}
+
+func (w *walker) noteVisit(t *treeAt) (isNew bool) {
+	v := treeVisit{t.object, t.dir}
+	last, ok := w.visits[v]
+	if isNew = !ok || w.filter.TreeDepth > 0 && t.depth < last; isNew {
+		w.visits[v] = t.depth
+	}
+	return isNew
 }
 
 // walkStack adds everything below the stacked trees, and gives it the flag.
@@ -457,7 +500,7 @@ func (w *walker) walkTree(t treeAt, flag uint8) error {
 	if err != nil {
 		return err
 	}
-	last := [][]byte{w.seen.swap(t.path, data)}
+	last := [][]byte{w.seen.swap(t.path.with(t.dir), data)}
 	err = object.NewTreeEntries(w.st.format, data, last, func(e object.TreeEntry, _ []object.ID) error {
 		w.addEntry(t, e, flag)
 		return nil
@@ -471,12 +514,19 @@ func (w *walker) addEntry(t treeAt, entry object.TreeEntry, flag uint8) {
 	if !ok || flag == 0 && link.Type == object.Blob && w.filter.Omits(object.Blob) {
 		return
 	}
+	if flag == 0 && link.Type == object.Blob && w.sparse != nil && !w.sparse.Has(t.dir, entry.Name) {
+		return
+	}
 	i := w.add(link.ID)
 	*w.set.flag(i) |= flag
 	hash := t.hash.Below(entry.Name)
 	*w.set.path(i) = uint32(hash)
 	if link.Type == object.Tree && (flag != 0 || !w.isExcluded(i)) {
-		w.push(treeAt{object: i, path: t.path.below(entry.Name), hash: hash, depth: t.depth + 1})
+		next := treeAt{object: i, path: t.path.below(entry.Name), hash: hash, depth: t.depth + 1}
+		if w.sparse != nil && flag == 0 {
+			next.dir = w.sparse.Enter(t.dir, entry.Name)
+		}
+		w.push(next)
 	}
 }
 

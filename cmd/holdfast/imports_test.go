@@ -56,7 +56,7 @@ func mayImport(name, area, imported string, ours bool) bool {
 	switch {
 	case name == "server/gitproto", name == "server/archive":
 		return imported == "storage/object"
-	case name == "storage/object":
+	case name == "storage/object", name == "storage/sparse":
 		return false
 	case name == "storage/pack":
 		return imported == "storage/object"

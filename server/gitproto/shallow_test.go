@@ -66,6 +66,9 @@ func TestPartialRequests(t *testing.T) {
 			gitproto.DeepenRequest{Since: 12345, Not: ids(1, 4, 3)}, gitproto.PackRequest{Boundary: ids(5)}, boundary},
 		{"shallow", []string{"shallow " + id(6)}, gitproto.DeepenRequest{}, gitproto.PackRequest{Shallow: ids(6)}, "-"},
 		{"filter", []string{"filter blob:none"}, gitproto.DeepenRequest{}, gitproto.PackRequest{Filter: blobless}, "-"},
+		{"sparse", []string{"filter combine:sparse:oid=v1:p+sparse:oid=main+sparse:oid=" + id(3) + "+sparse:oid=" + id(99) + ":p+sparse:oid=no:p"},
+			gitproto.DeepenRequest{}, gitproto.PackRequest{Filter: object.Filter{Sparse: []object.SparseBlob{{Name: "v1:p", ID: testID(4)},
+				{Name: "main", ID: testID(1)}, {Name: id(3), ID: testID(3)}, {Name: id(99) + ":p"}, {Name: "no:p"}}}}, "-"},
 		{"both", []string{"deepen 1", "filter blob:none"}, gitproto.DeepenRequest{Depth: 1},
 			gitproto.PackRequest{Boundary: ids(5), Filter: blobless}, boundary},
 	} {
@@ -90,7 +93,7 @@ func TestPartialRequests(t *testing.T) {
 				if version == 2 {
 					request = pkt(slices.Concat([]string{"command=fetch", "0001", "want " + id(1)}, tt.lines, []string{"done", "0000"})...)
 					want = "shallow-info\n" + strings.TrimPrefix(tt.told, "-") + "delimiter packet\npackfile\n\\1 PACK\n"
-					if tt.name == "filter" {
+					if tt.name == "filter" || tt.name == "sparse" {
 						want = "packfile\n\\1 PACK\n"
 					}
 				}
@@ -144,7 +147,7 @@ func TestPartialErrors(t *testing.T) {
 		{"deepen-not nothing", "ambiguous deepen-not", broken},
 		{"deepen-not " + strings.Repeat("x", 2000), "invalid deepen-not", broken},
 		{"filter", "invalid filter", broken},
-		{"filter sparse:oid=main:x", "filters by sparse patterns are not served here", broken},
+		{"filter sparse:path=x", "sparse:path filters support has been dropped", broken},
 	} {
 		for _, version := range []int{0, 2} {
 			request := pkt("want "+id(1)+" filter", tt.line, "0000")

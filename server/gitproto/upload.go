@@ -110,7 +110,7 @@ type PackRequest struct {
 	Shallow   []object.ID   // commits that the client has without their parents: what Haves lead to ends there
 	Unshallow []object.ID   // those of Shallow whose parents are to be sent
 	Boundary  []object.ID   // commits that the client is to have without their parents
-	Filter    object.Filter // what to leave out, unless it is one of Wants
+	Filter    object.Filter // what to leave out, unless it is one of Wants; an ID of Filter.Sparse is zero where the client may not have it
 }
 
 // uploadPack is the state of a conversation of upload-pack.

@@ -49,7 +49,11 @@ func (u *uploadPack) serveV0() error {
 	if err != nil || len(req.Wants) == 0 {
 		return err
 	}
-	if err := u.checkWants(req.Wants); err != nil {
+	err = u.checkWants(req.Wants)
+	if err == nil {
+		err = u.resolveSparse(&req.Filter)
+	}
+	if err != nil {
 		// A client that awaits no boundary goes on writing before it reads.
 		u.within = !req.deepens()
 		return err

@@ -183,6 +183,9 @@ func (u *uploadPack) fetch() error {
 		return violation("done without a want")
 	}
 	req.Haves = n.common
+	if err := u.wait(func() error { return u.resolveSparse(&req.Filter) }); err != nil {
+		return err
+	}
 	if req.deepens() || len(req.Shallow) > 0 {
 		if err := n.shallowInfo(); err != nil {
 			return err

@@ -19,7 +19,20 @@ type Filter struct {
 	// TreeDepth leaves out trees and blobs at so many steps from the root tree and more, unless they are found nearer
 	// elsewhere; 0 is no limit.
 	TreeDepth int64
+	// Sparse leaves out blobs that are at no path that all of these patterns match.
+	Sparse []SparseBlob
 }
+
+// SparseBlob is a blob with the patterns of a sparse checkout.
+type SparseBlob struct {
+	// Name is what the client calls it: an id, a ref, or one of those with a path behind a colon.
+	Name string
+	// ID is what the name stands for, or what stands before the colon. ParseFilter leaves it to those who know the refs.
+	ID ID
+}
+
+// Cut returns what stands before the first colon of the name, and the path behind it if there is a colon.
+func (b SparseBlob) Cut() (rev, path string, inTree bool) { return strings.Cut(b.Name, ":") }
 
 // ErrFilter is the kind of ParseFilter's errors.
 var ErrFilter = errors.New("invalid filter")
@@ -28,8 +41,8 @@ var ErrFilter = errors.New("invalid filter")
 const maxFilters = 64
 
 // ParseFilter parses a filter as git writes it: blob:none, blob:limit=N with an optional k, m or g, tree:DEPTH,
-// object:type=TYPE, and combine:FILTER+FILTER..., each with its special characters in percent encoding. The sparse:
-// filters are refused: their cost is anyone's guess. See git's rev-list documentation.
+// object:type=TYPE, sparse:oid=BLOB, and combine:FILTER+FILTER..., each with its special characters in percent
+// encoding. See git's rev-list documentation.
 func ParseFilter(spec string) (Filter, error) {
 	var f Filter
 	left := maxFilters
@@ -42,12 +55,14 @@ func ParseFilter(spec string) (Filter, error) {
 }
 
 // IsZero reports whether the filter leaves nothing out.
-func (f Filter) IsZero() bool { return len(f.Omit) == 0 && f.BlobLimit == 0 && f.TreeDepth == 0 }
+func (f Filter) IsZero() bool {
+	return len(f.Omit) == 0 && f.BlobLimit == 0 && f.TreeDepth == 0 && len(f.Sparse) == 0
+}
 
 // Omits reports whether no object of the type passes.
 func (f Filter) Omits(t Type) bool { return slices.Contains(f.Omit, t) }
 
-// Passes reports whether an object of that type and length passes, its depth aside.
+// Passes reports whether an object of that type and length passes, its paths aside.
 func (f Filter) Passes(t Type, size int64) bool {
 	return !f.Omits(t) && (t != Blob || f.BlobLimit == 0 || size < f.BlobLimit)
 }
@@ -67,9 +82,9 @@ func (f *Filter) parse(spec string, left *int) error {
 	case "combine":
 		return f.parseCombined(value, left)
 	case "sparse":
-		return errors.New("filters by sparse patterns are not served here")
+		return f.parseSparse(value)
 	}
-	return errors.New("known are blob:none, blob:limit=N, tree:DEPTH, object:type=TYPE and combine:FILTER+FILTER")
+	return errors.New("known are blob:none, blob:limit=N, tree:DEPTH, object:type=TYPE, sparse:oid=BLOB and combine:FILTER+FILTER")
 }
 
 func (f *Filter) parseBlob(value string) error {
@@ -122,6 +137,18 @@ func (f *Filter) parseType(value string) error {
 	if !known {
 		return fmt.Errorf("%q is no type of object", name)
 	}
+	return nil
+}
+
+func (f *Filter) parseSparse(value string) error {
+	name, ok := strings.CutPrefix(value, "oid=")
+	switch {
+	case strings.HasPrefix(value, "path="):
+		return errors.New("sparse:path filters support has been dropped")
+	case !ok || name == "":
+		return errors.New("expected sparse:oid=BLOB")
+	}
+	f.Sparse = append(f.Sparse, SparseBlob{Name: name})
 	return nil
 }
 
