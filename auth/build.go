@@ -37,7 +37,7 @@ func build(limits Limits, files map[string]*file, problems []*PolicyError) (*Pol
 			limits: limits, files: files,
 			users: map[string]*User{}, groups: map[string]*Group{}, repos: map[string]*Repo{}, create: map[string]bool{},
 			authz: map[string]*authz.Rules{},
-			keys: map[string]credential{}, prints: map[string]credential{}, pgp: map[string]credential{},
+			keys:  map[string]credential{}, prints: map[string]credential{}, pgp: map[string]credential{},
 			tokens:   map[string]credential{},
 			memberOf: map[string][]string{},
 		},

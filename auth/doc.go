@@ -19,6 +19,7 @@
 //	                     bundles:                          files elsewhere that clones can begin with
 //	                       - {id: base, uri: "https://cdn.example.org/app.bundle", creation_token: 1}
 //	                     grants: {alice: admin, "@devs": write, "*": read}
+//	                     svn: {log: {required: true}}      rules for commits to a Subversion repository; see auth/svnrules
 //	repos/NAME.authz     [/trunk/secret]                   of a Subversion repository: who may read and write which paths,
 //	                     * =                               in the form of Subversion's own authz files; see auth/authz
 //

@@ -352,6 +352,7 @@ func (r *reader) token(n *yaml.Node, tokens []Token) []Token {
 
 func (r *reader) repo(name, raw string, limits Limits, lines map[string]int) *Repo {
 	repo := &Repo{Name: name, Format: "sha1", Signed: SignedOptional, Grants: map[string]Op{}}
+	svnLine := 0
 	word := func(n *yaml.Node, to *string, allowed ...string) {
 		value, ok := r.text(n)
 		if ok && !slices.Contains(allowed, value) {
@@ -375,6 +376,10 @@ func (r *reader) repo(name, raw string, limits Limits, lines map[string]int) *Re
 		"signed_push": func(n *yaml.Node) {
 			word(n, (*string)(&repo.Signed), string(SignedRequired), string(SignedOptional), string(SignedOff))
 		},
+		"svn": func(n *yaml.Node) {
+			svnLine = n.Line
+			repo.SVN = r.svnRules(n)
+		},
 		"bundles": func(n *yaml.Node) {
 			r.list(n, limits.Bundles, func(item *yaml.Node) { repo.Bundles = r.bundle(item, repo.Bundles) })
 		},
@@ -386,6 +391,9 @@ func (r *reader) repo(name, raw string, limits Limits, lines map[string]int) *Re
 	})
 	if len(r.problems) == 0 && (repo.ID == "" || repo.SCM == "") {
 		r.problem(0, "a repository needs an id and a kind: make it with \"holdfast repo create\"")
+	}
+	if repo.SVN != nil && repo.SCM == "git" {
+		r.problem(svnLine, "svn is for Subversion repositories alone")
 	}
 	return repo
 }

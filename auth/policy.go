@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"holdfast/auth/authz"
+	"holdfast/auth/svnrules"
 )
 
 // What Allow answers when it does not allow.
@@ -87,6 +88,8 @@ type Repo struct {
 	// Bundles are what clones can begin with, in the order of the file; not to be changed.
 	Bundles []Bundle
 	Grants  map[string]Op // by user, "@group" or "*"; not to be changed
+	// SVN are the rules for commits to a Subversion repository, nil for none; not to be changed.
+	SVN *svnrules.Rules
 }
 
 // SignedPush says what a repository makes of push certificates. A certificate that is accepted must be good in any case.
@@ -109,7 +112,7 @@ type Policy struct {
 	groups map[string]*Group
 	repos  map[string]*Repo
 	authz  map[string]*authz.Rules // by repository
-	create map[string]bool // users, "@group"s, "*"
+	create map[string]bool         // users, "@group"s, "*"
 
 	keys     map[string]credential // by wire encoding
 	prints   map[string]credential // by fingerprint
