@@ -52,15 +52,24 @@ func (t *Txn) commit(ctx context.Context, c Committer, m storage.Meta) (rev svn.
 		return rev, e, err
 	}
 	place := b.revision(r, parent.commit, f.state.uuid)
+	moves := []storage.RefUpdate{{Name: RevsRef, Old: parent.commit, New: place.commit}}
+	if f.state.view == viewRules {
+		shown, err := b.viewUpdates(t.root.base, r.root, r.props, f.state.uuid)
+		if err != nil {
+			return rev, e, err
+		}
+		moves = append(moves, shown...)
+	}
 	facts := t.unlocked()
-	e, err = c.Commit(ctx, f.repo, m, func(txn *storage.Txn) error {
-		return b.fill(ctx, txn, parent.commit, place.commit, facts)
-	})
+	e, err = c.Commit(ctx, f.repo, m, func(txn *storage.Txn) error { return b.fill(ctx, txn, facts, moves...) })
 	if err != nil {
 		return rev, e, err
 	}
 	u := newIndexUpdate()
 	u.applied, u.revs[rev] = e.Seq, place
+	for _, move := range moves[1:] {
+		u.moved = append(u.moved, movedRef{move.Name, rev, move.New})
+	}
 	f.revisions.put(rev, r)
 	if err = u.apply(facts, nil); err == nil {
 		err = f.put(u)
@@ -120,16 +129,30 @@ type builder struct {
 	f       *FS
 	rev     svn.Revnum
 	objects []packObject // blobs, in the order in which the revision's trees have them; then trees and the commit
-	have    map[ID]bool
+	have    map[ID]int   // where an object is in objects
 	nodes   []*record
 	empty   bool // the repository is only to be created
+
+	made        map[ID]*record // nodes by id
+	madeBuckets map[ID][]dirEntry
+	view        viewer
 }
 
-func newBuilder(f *FS, rev svn.Revnum) *builder { return &builder{f: f, rev: rev, have: map[ID]bool{}} }
+func newBuilder(f *FS, rev svn.Revnum) *builder {
+	return &builder{f: f, rev: rev, have: map[ID]int{}, made: map[ID]*record{}, madeBuckets: map[ID][]dirEntry{}}
+}
+
+// object returns an object that the builder has made, or nil.
+func (b *builder) object(id ID) *packObject {
+	if i, ok := b.have[id]; ok {
+		return &b.objects[i]
+	}
+	return nil
+}
 
 // add adds a blob, unless the repository has it.
 func (b *builder) add(o packObject) error {
-	if b.have[o.id] {
+	if b.object(o.id) != nil {
 		return nil
 	}
 	if !b.empty {
@@ -138,9 +161,13 @@ func (b *builder) add(o packObject) error {
 			return err
 		}
 	}
-	b.have[o.id] = true
-	b.objects = append(b.objects, o)
+	b.put(o)
 	return nil
+}
+
+func (b *builder) put(o packObject) {
+	b.have[o.id] = len(b.objects)
+	b.objects = append(b.objects, o)
 }
 
 func (b *builder) addData(data []byte, base ID) (ID, error) {
@@ -189,6 +216,7 @@ func (b *builder) node(m *mutable) (*record, error) {
 		return nil, err
 	}
 	b.nodes = append(b.nodes, &r)
+	b.made[r.id] = &r
 	return &r, nil
 }
 
@@ -337,7 +365,9 @@ func (b *builder) bucket(entries []dirEntry, base ID) (ID, error) {
 	if len(entries) == 0 {
 		return ID{}, nil
 	}
-	return b.addData(encodeBucket(entries), base)
+	id, err := b.addData(encodeBucket(entries), base)
+	b.madeBuckets[id] = entries
+	return id, err
 }
 
 // patch returns entries with changed ones put over them, sorted by name.
@@ -366,25 +396,26 @@ func (b *builder) revision(r *revision, parent ID, uuid string) revPlace {
 		blobs[i] = o.id
 	}
 	trees, root := revisionTrees(b.f.format, id, blobs)
-	b.objects = append(b.objects, packObject{typ: object.Blob, id: id, data: data})
+	b.put(packObject{typ: object.Blob, id: id, data: data})
 	for _, t := range trees {
-		if !b.have[t.id] {
-			b.have[t.id] = true
-			b.objects = append(b.objects, t)
+		if b.object(t.id) == nil {
+			b.put(t)
 		}
 	}
 	data = commitObject(root, parent, r.props, uuid)
 	commit := packObject{typ: object.Commit, id: hashObject(b.f.format, object.Commit, data), data: data}
-	b.objects = append(b.objects, commit)
+	b.put(commit)
 	return revPlace{commit.id, id}
 }
 
-// fill puts the objects, the ref and facts into a storage transaction.
-func (b *builder) fill(ctx context.Context, txn *storage.Txn, old, commit ID, facts []fact) error {
+// fill puts the objects, the refs and facts into a storage transaction.
+func (b *builder) fill(ctx context.Context, txn *storage.Txn, facts []fact, moves ...storage.RefUpdate) error {
 	if err := b.send(ctx, txn); err != nil {
 		return fmt.Errorf("revision %d: %w", b.rev, err)
 	}
-	txn.Update(storage.RefUpdate{Name: RevsRef, Old: old, New: commit})
+	for _, move := range moves {
+		txn.Update(move)
+	}
 	return setFacts(txn, facts)
 }
 
@@ -403,5 +434,8 @@ func setFacts(txn *storage.Txn, facts []fact) error {
 func (b *builder) remember() {
 	for _, r := range b.nodes[max(0, len(b.nodes)-1000):] {
 		b.f.nodes.put(r.id, r)
+	}
+	for dir, tree := range b.view.trees {
+		b.f.viewTrees.put(dir, tree)
 	}
 }

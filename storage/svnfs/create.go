@@ -23,7 +23,7 @@ func PrepareCreate(repo *storage.Repo, m storage.Meta, uuid string) (*storage.Tx
 	r := &revision{props: svn.Props{svn.PropDate: svn.FormatTime(m.Time)}}
 	if r.root, err = b.root(root); err == nil {
 		place := b.revision(r, ID{}, uuid)
-		err = b.fill(context.Background(), txn, ID{}, place.commit, []fact{{UUID: uuid}})
+		err = b.fill(context.Background(), txn, []fact{{UUID: uuid}, {View: viewRules}}, storage.RefUpdate{Name: RevsRef, New: place.commit})
 	}
 	if err == nil {
 		err = txn.Prepare()

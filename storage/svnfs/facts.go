@@ -14,6 +14,7 @@ import (
 // field is set.
 type fact struct {
 	UUID    string       `json:"uuid,omitempty"`
+	View    int          `json:"view,omitempty"` // the rules of the git view
 	RevProp *revPropFact `json:"revprop,omitempty"`
 	Lock    *svn.Lock    `json:"lock,omitempty"`
 	Unlock  string       `json:"unlock,omitempty"` // a path
@@ -40,6 +41,8 @@ func (u *indexUpdate) apply(facts []fact, props func(svn.Revnum) (svn.Props, err
 		switch {
 		case f.UUID != "":
 			u.uuid = f.UUID
+		case f.View != 0:
+			u.view = f.View
 		case f.Lock != nil:
 			u.locks[f.Lock.Path] = f.Lock
 		case f.Unlock != "":
@@ -121,6 +124,9 @@ func (f *FS) take(u *indexUpdate, e storage.Entry) error {
 			}
 		}
 	}
+	if err := f.takeView(u, e); err != nil {
+		return err
+	}
 	if e.Kind != storage.KindSvn {
 		return nil
 	}
@@ -138,6 +144,25 @@ func (f *FS) take(u *indexUpdate, e storage.Entry) error {
 		}
 		return f.revProps(rev)
 	})
+}
+
+// takeView adds what an entry moved of the git view.
+func (f *FS) takeView(u *indexUpdate, e storage.Entry) error {
+	rev := svn.InvalidRevnum
+	for _, ref := range e.Refs {
+		if ref.Name == RevsRef && !ref.New.IsZero() {
+			var err error
+			if rev, _, _, err = f.readCommit(ref.New); err != nil {
+				return err
+			}
+		}
+	}
+	for _, ref := range e.Refs {
+		if rev.Valid() && ref.Name != RevsRef && ref.Target == "" {
+			u.moved = append(u.moved, movedRef{ref.Name, rev, ref.New})
+		}
+	}
+	return nil
 }
 
 // put writes an update and makes it visible.

@@ -55,6 +55,7 @@ type FS struct {
 	buckets   cache[ID, []dirEntry]
 	props     cache[ID, svn.Props]
 	revisions cache[svn.Revnum, *revision]
+	viewTrees cache[ID, ID] // directory -> git tree, the zero ID if nothing of it is shown
 
 	// commitMu is held by whoever commits: from looking at the youngest revision to the update of the index. It guards writes of
 	// state too.
@@ -85,7 +86,7 @@ func open(repo *storage.Repo) (*FS, error) {
 		return nil, err
 	}
 	f := &FS{repo: repo, format: repo.Format(), index: x, txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
-	f.nodes.max, f.buckets.max, f.props.max, f.revisions.max = 20_000, 2_000, 10_000, 2_000
+	f.nodes.max, f.buckets.max, f.props.max, f.revisions.max, f.viewTrees.max = 20_000, 2_000, 10_000, 2_000, 20_000
 	if f.state, err = x.state(); err == nil {
 		err = f.catchUp()
 	}

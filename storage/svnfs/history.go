@@ -90,8 +90,11 @@ func (r *Root) History(path string) (*History, error) {
 	if r.txn != nil {
 		return nil, svn.Errorf(svn.ErrFSNotRevisionRoot, "not a revision root")
 	}
-	if _, err := r.Node(path); err != nil {
+	switch kind, err := r.Kind(path); {
+	case err != nil:
 		return nil, err
+	case kind == svn.None:
+		return nil, r.notFound(path)
 	}
 	return &History{fs: r.fs, path: path, rev: r.rev, hintRev: svn.InvalidRevnum, nextCopy: svn.InvalidRevnum}, nil
 }

@@ -23,6 +23,7 @@ import (
 //	revs      revision -> git commit, revision object
 //	revprops  revision -> its properties, if they were edited
 //	locks     path -> lock, as JSON
+//	view      ref, NUL, revision -> the git commit that the ref was moved to, empty if it went
 //
 // It is made again from them when it is lost, of another version, or behind.
 var (
@@ -30,10 +31,12 @@ var (
 	bucketRevs     = []byte("revs")
 	bucketRevProps = []byte("revprops")
 	bucketLocks    = []byte("locks")
+	bucketView     = []byte("view")
 
 	keyVersion = []byte("version")
 	keyApplied = []byte("applied")
 	keyUUID    = []byte("uuid")
+	keyView    = []byte("view")
 )
 
 const indexVersion = "1"
@@ -98,7 +101,7 @@ func (x *index) prepare() error {
 		return errIndexVersion
 	}
 	return x.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [...][]byte{bucketMeta, bucketRevs, bucketRevProps, bucketLocks} {
+		for _, name := range [...][]byte{bucketMeta, bucketRevs, bucketRevProps, bucketLocks, bucketView} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
@@ -115,6 +118,7 @@ type indexState struct {
 	youngest svn.Revnum // svn.InvalidRevnum if there is none
 	uuid     string
 	locked   bool // there are locks
+	view     int  // the rules of the git view, 0 if there is none
 }
 
 func (x *index) state() (s indexState, err error) {
@@ -125,6 +129,9 @@ func (x *index) state() (s indexState, err error) {
 			s.applied = storage.Seq(binary.BigEndian.Uint64(v))
 		}
 		s.uuid = string(meta.Get(keyUUID))
+		if v := meta.Get(keyView); len(v) == 1 {
+			s.view = int(v[0])
+		}
 		if k, _ := tx.Bucket(bucketRevs).Cursor().Last(); k != nil {
 			s.youngest = svn.Revnum(binary.BigEndian.Uint64(k))
 		}
@@ -166,6 +173,15 @@ type indexUpdate struct {
 	revs     map[svn.Revnum]revPlace
 	revProps map[svn.Revnum]svn.Props
 	locks    map[string]*svn.Lock // nil for one that is gone
+	view     int                  // 0 if unchanged
+	moved    []movedRef
+}
+
+// movedRef is a ref of the git view that a revision moved; to the zero ID if it is gone.
+type movedRef struct {
+	ref string
+	rev svn.Revnum
+	to  ID
 }
 
 func (x *index) update(u *indexUpdate) error {
@@ -188,6 +204,17 @@ func (x *index) update(u *indexUpdate) error {
 		}
 		for path, lock := range u.locks {
 			if err := putLock(tx.Bucket(bucketLocks), path, lock); err != nil {
+				return err
+			}
+		}
+		for _, m := range u.moved {
+			key := binary.BigEndian.AppendUint64(append([]byte(m.ref), 0), uint64(m.rev))
+			if err := tx.Bucket(bucketView).Put(key, m.to.Append(nil)); err != nil {
+				return err
+			}
+		}
+		if u.view != 0 {
+			if err := meta.Put(keyView, []byte{byte(u.view)}); err != nil {
 				return err
 			}
 		}

@@ -68,7 +68,7 @@ func (b *builder) writeObject(w *pack.Writer, o *packObject) error {
 	if o.base.IsZero() || size < minDelta {
 		return w.WriteObject(o.typ, data)
 	}
-	base, err := b.f.blob(o.base)
+	_, base, err := b.f.repo.ReadObject(o.base)
 	if err != nil {
 		return err
 	}

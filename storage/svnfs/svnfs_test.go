@@ -25,6 +25,8 @@ type world struct {
 	fs    *svnfs.FS
 	reg   *svnfs.Registry
 	clock time.Time
+
+	release func()
 }
 
 func newWorld(t *testing.T) *world {
@@ -44,7 +46,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w.repo = repo
 	w.openFS()
-	t.Cleanup(func() { w.reg.Close(); w.store.Close() })
+	t.Cleanup(func() { w.release(); w.reg.Close(); w.store.Close() })
 	return w
 }
 
@@ -65,8 +67,20 @@ func (w *world) openFS() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.fs = fs
-	w.t.Cleanup(release)
+	w.fs, w.release = fs, release
+}
+
+// loseIndex opens everything anew, without svn.db.
+func (w *world) loseIndex() {
+	w.t.Helper()
+	w.release()
+	w.reg.Close()
+	w.store.Close()
+	if err := os.Remove(w.repo.SidePath("svn.db")); err != nil {
+		w.t.Fatal(err)
+	}
+	w.openStore()
+	w.openFS()
 }
 
 func (w *world) meta() storage.Meta {
@@ -408,13 +422,7 @@ func TestIndexIsMadeAgain(t *testing.T) {
 	}
 	before := tree(t, w.root(2))
 	uuid := w.fs.UUID()
-	w.reg.Close()
-	w.store.Close()
-	if err := os.Remove(w.repo.SidePath("svn.db")); err != nil {
-		t.Fatal(err)
-	}
-	w.openStore()
-	w.openFS()
+	w.loseIndex()
 	if got := tree(t, w.root(2)); got != before || w.fs.UUID() != uuid || w.fs.Youngest() != 2 {
 		t.Errorf("%s, %s, r%d", got, w.fs.UUID(), w.fs.Youngest())
 	}
