@@ -2,6 +2,7 @@ package auth
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -138,3 +139,6 @@ func (r *reader) positive(n *yaml.Node) int64 {
 	}
 	return value
 }
+
+// InGroup reports whether a user is a member of a group, which is named without the @.
+func (p *Policy) InGroup(user, group string) bool { return slices.Contains(p.memberOf[user], "@"+group) }

@@ -60,3 +60,12 @@ func TestSVNRuleProblems(t *testing.T) {
 		}
 	}
 }
+
+func TestInGroup(t *testing.T) {
+	p := load(t, company(t))
+	for who, want := range map[[2]string]bool{{"alice", "devs"}: true, {"alice", "ops"}: false, {"carol", "devs"}: false, {"", "devs"}: false} {
+		if got := p.InGroup(who[0], who[1]); got != want {
+			t.Errorf("%q: %v", who, got)
+		}
+	}
+}
