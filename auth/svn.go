@@ -141,4 +141,6 @@ func (r *reader) positive(n *yaml.Node) int64 {
 }
 
 // InGroup reports whether a user is a member of a group, which is named without the @.
-func (p *Policy) InGroup(user, group string) bool { return slices.Contains(p.memberOf[user], "@"+group) }
+func (p *Policy) InGroup(user, group string) bool {
+	return slices.Contains(p.memberOf[user], "@"+group)
+}
