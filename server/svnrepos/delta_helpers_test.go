@@ -320,6 +320,8 @@ type history struct {
 	t   *testing.T
 	rng *rand.Rand
 	fs  *svnfs.FS
+
+	touched map[string]bool // what this revision has changed: to change it back would be a change that a dump does not have
 }
 
 // paths lists all below a directory.
@@ -349,6 +351,7 @@ func (h *history) commit() svn.Revnum {
 	h.t.Helper()
 	txn := h.must(h.fs.Begin(h.fs.Youngest(), svnfs.TxnOptions{}))
 	defer txn.Abort()
+	h.touched = map[string]bool{}
 	for range 1 + h.rng.IntN(4) {
 		h.change(txn)
 	}
@@ -377,10 +380,11 @@ func (h *history) change(txn *svnfs.Txn) {
 	h.check(err)
 	switch op := h.rng.IntN(10); {
 	case op < 2 && at != "/":
-		h.check(txn.Delete(at))
+		if !h.touched[at] {
+			h.check(txn.Delete(at))
+		}
 	case op < 4:
-		value := fmt.Sprint(h.rng.IntN(3))
-		h.check(txn.SetNodeProp(at, h.pick([]string{"p", "q"}), &value))
+		h.setProp(txn, at)
 	case kind == svn.File:
 		h.write(txn, at)
 	case len(all) > 60:
@@ -389,9 +393,38 @@ func (h *history) change(txn *svnfs.Txn) {
 	}
 }
 
+// setProp changes a property, for a change that changes nothing is none in a dump.
+func (h *history) setProp(txn *svnfs.Txn, path string) {
+	h.t.Helper()
+	if h.touched[path] {
+		return
+	}
+	h.touched[path] = true
+	node, err := txn.Root().Node(path)
+	h.check(err)
+	props, err := node.Props()
+	h.check(err)
+	name, value := h.pick([]string{"p", "q"}), fmt.Sprint(h.rng.IntN(3))
+	if props[name] == value {
+		value += "x"
+	}
+	h.check(txn.SetNodeProp(path, name, &value))
+}
+
 func (h *history) write(txn *svnfs.Txn, path string) {
 	h.t.Helper()
+	if h.touched[path] {
+		return
+	}
+	h.touched[path] = true
+	node, err := txn.Root().Node(path)
+	h.check(err)
+	now, err := readText(node)
+	h.check(err)
 	text := strings.Repeat(h.pick([]string{"one\n", "two\n", "three\n"}), 1+h.rng.IntN(3)) + fmt.Sprint(h.rng.IntN(4))
+	if text == now {
+		text += "x"
+	}
 	writeFile(h.t, txn, path, text)
 }
 
@@ -401,6 +434,9 @@ func (h *history) create(txn *svnfs.Txn, dir string) {
 	path := svn.Join(dir, h.pick([]string{"a", "b", "b.c", "c", "d e"}))
 	kind, err := txn.Root().Kind(path)
 	h.check(err)
+	if h.touched[path] {
+		return
+	}
 	if kind != svn.None {
 		h.check(txn.Delete(path))
 	}
@@ -408,6 +444,7 @@ func (h *history) create(txn *svnfs.Txn, dir string) {
 	case 0:
 		h.check(txn.MakeFile(path))
 		h.write(txn, path)
+		return
 	case 1:
 		h.check(txn.MakeDir(path))
 	default:
@@ -416,13 +453,14 @@ func (h *history) create(txn *svnfs.Txn, dir string) {
 		sources := paths(h.t, from, "/")
 		if len(sources) == 0 {
 			h.check(txn.MakeDir(path))
-			return
+			break
 		}
 		h.check(txn.Copy(from, h.pick(sources), path))
 	}
+	h.touched[path] = true
 }
 
-func writeFile(t *testing.T, txn *svnfs.Txn, path, text string) {
+func writeFile(t testing.TB, txn *svnfs.Txn, path, text string) {
 	t.Helper()
 	w, err := txn.ApplyText(path)
 	if err != nil {

@@ -183,8 +183,10 @@ func (d *reportDriver) compare(e reportStep) (relation, error) {
 	same := s.ID() == t.ID()
 	kin := same || s.Relation(t) != svnfs.Unrelated
 	if !same && kin && !d.req.IgnoreAncestry && t.Kind() == svn.File {
-		// An unchanged copy: the client takes an edit without changes for a conflict.
-		same = svnfs.SameProps(s, t) && svnfs.SameText(s, t)
+		var err error
+		if same, err = pureCopies(s, t); err != nil {
+			return unrelated, err
+		}
 	}
 	if same && !d.infos.below(e.path) && (e.req <= e.wc || t.Kind() == svn.File) {
 		keep, err := d.keep(e)
@@ -196,6 +198,26 @@ func (d *reportDriver) compare(e reportStep) (relation, error) {
 		return related, nil
 	}
 	return unrelated, nil
+}
+
+// pureCopies reports whether only copying made two related files different nodes. The client would take an edit of such a file, which
+// changes nothing, for a conflict. A file that was changed and changed back is another matter: it has a new last change.
+func pureCopies(s, t *svnfs.Node) (bool, error) {
+	for s.ID() != t.ID() {
+		young := &t
+		if s.CreatedRev() > t.CreatedRev() {
+			young = &s
+		}
+		pred, err := (*young).Predecessor()
+		if err != nil || pred == nil || (*young).CopyFrom() == nil {
+			return false, err
+		}
+		if !svnfs.SameText(*young, pred) || !svnfs.SameProps(*young, pred) {
+			return false, nil
+		}
+		*young = pred
+	}
+	return true, nil
 }
 
 // keep reports whether an unchanged node needs no edit: the client has all of it, and its lock, if any, still holds.

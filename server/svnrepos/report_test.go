@@ -151,6 +151,17 @@ type say struct {
 	path, link string
 	rev        svn.Revnum // of a deletion, -1
 	depth      svn.Depth
+	startEmpty bool
+}
+
+func (s say) to(report *svnrepos.Report) error {
+	switch {
+	case s.rev < 0:
+		return report.DeletePath(s.path)
+	case s.link != "":
+		return report.LinkPath(s.path, s.link, s.rev, s.depth, s.startEmpty, "")
+	}
+	return report.SetPath(s.path, s.rev, s.depth, s.startEmpty, "")
 }
 
 // run reports to a working copy of a revision and returns the operations.
@@ -170,14 +181,7 @@ func run(t *testing.T, repo *svnrepos.Repository, have svn.Revnum, req svnrepos.
 		return ed, err
 	}
 	for _, s := range says {
-		switch {
-		case s.rev < 0:
-			err = report.DeletePath(s.path)
-		case s.link != "":
-			err = report.LinkPath(s.path, s.link, s.rev, s.depth, false, "")
-		default:
-			err = report.SetPath(s.path, s.rev, s.depth, false, "")
-		}
+		err = s.to(report)
 		if err != nil {
 			report.Abort()
 			return ed, err
@@ -198,27 +202,27 @@ func TestReportErrors(t *testing.T) {
 	}{
 		{"empty", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, nil,
 			svn.ErrReposBadRevisionReport, "Invalid report for top level of working copy"},
-		{"not of the top", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"a", "", 1, inf}},
+		{"not of the top", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"a", "", 1, inf, false}},
 			svn.ErrReposBadRevisionReport, "Invalid report for top level of working copy"},
-		{"twice", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"", "", 1, inf}, {"", "", 1, inf}},
+		{"twice", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"", "", 1, inf, false}, {"", "", 1, inf, false}},
 			svn.ErrReposBadRevisionReport, "Two top-level reports with no target"},
 		{"exclude", svnrepos.ReportRequest{Rev: 2, Anchor: "/", Depth: svn.DepthExclude}, nil,
 			svn.ErrReposBadArgs, "Request depth 'exclude' not supported"},
-		{"depth", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"", "", 1, svn.DepthUnknown}},
+		{"depth", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"", "", 1, svn.DepthUnknown, false}},
 			svn.ErrReposBadArgs, "Unsupported report depth 'unknown'"},
-		{"excluded link", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"a", "/b", 1, svn.DepthExclude}},
+		{"excluded link", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"a", "/b", 1, svn.DepthExclude, false}},
 			svn.ErrReposBadArgs, "Depth 'exclude' not supported for link"},
-		{"no such revision", svnrepos.ReportRequest{Rev: 9, Anchor: "/"}, []say{{"", "", 1, inf}},
+		{"no such revision", svnrepos.ReportRequest{Rev: 9, Anchor: "/"}, []say{{"", "", 1, inf, false}},
 			svn.ErrFSNoSuchRevision, "No such revision 9"},
-		{"no such source revision", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"", "", 9, inf}},
+		{"no such source revision", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"", "", 9, inf, false}},
 			svn.ErrFSNoSuchRevision, "No such revision 9"},
-		{"gone", svnrepos.ReportRequest{Rev: 2, Anchor: "/a/d"}, []say{{"", "", 1, inf}},
+		{"gone", svnrepos.ReportRequest{Rev: 2, Anchor: "/a/d"}, []say{{"", "", 1, inf, false}},
 			svn.ErrFSPathSyntax, "Target path '/a/d' does not exist"},
-		{"a file", svnrepos.ReportRequest{Rev: 2, Anchor: "/", SwitchPath: "/f"}, []say{{"", "", 1, inf}},
+		{"a file", svnrepos.ReportRequest{Rev: 2, Anchor: "/", SwitchPath: "/f"}, []say{{"", "", 1, inf, false}},
 			svn.ErrFSPathSyntax, "Cannot replace a directory from within"},
-		{"nowhere", svnrepos.ReportRequest{Rev: 2, Anchor: "/", Depth: inf}, []say{{"", "", 1, inf}, {"a", "", 0, inf}},
+		{"nowhere", svnrepos.ReportRequest{Rev: 2, Anchor: "/", Depth: inf}, []say{{"", "", 1, inf, false}, {"a", "", 0, inf, false}},
 			svn.ErrFSNotFound, "Working copy path 'a' does not exist in repository"},
-		{"above", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"..", "", 1, inf}},
+		{"above", svnrepos.ReportRequest{Rev: 2, Anchor: "/"}, []say{{"..", "", 1, inf, false}},
 			svn.ErrFSPathSyntax, "Path '..' has a '..' in it"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -253,7 +257,7 @@ func TestReportHidesWhatMayNotBeRead(t *testing.T) {
 	} {
 		repo := &svnrepos.Repository{FS: fs, Access: hidden(row.hidden)}
 		req := svnrepos.ReportRequest{Rev: row.rev, Anchor: "/", TextDeltas: true, Depth: svn.DepthUnknown}
-		ed, err := run(t, repo, 1, req, say{"", "", 1, svn.DepthInfinity})
+		ed, err := run(t, repo, 1, req, say{"", "", 1, svn.DepthInfinity, false})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,7 +266,7 @@ func TestReportHidesWhatMayNotBeRead(t *testing.T) {
 		}
 	}
 	_, err := run(t, &svnrepos.Repository{FS: fs, Access: hidden("/")}, 1, svnrepos.ReportRequest{Rev: 2, Anchor: "/"},
-		say{"", "", 1, svn.DepthInfinity})
+		say{"", "", 1, svn.DepthInfinity, false})
 	if !errors.Is(err, svn.ErrAuthzRootUnreadable) {
 		t.Errorf("got %v for an unreadable root", err)
 	}
@@ -285,18 +289,18 @@ func TestReportIdentity(t *testing.T) {
 		{"replaced by its like", 1, 2, svnrepos.ReportRequest{}, nil, "U a/|D a/f@2|A a/f"},
 		{"replaced, ancestry ignored", 1, 2, svnrepos.ReportRequest{IgnoreAncestry: true}, nil, "U a/|U a/f"},
 		{"replaced by a copy", 2, 3, svnrepos.ReportRequest{}, nil, "U a/|U a/d/"},
-		{"changed back", 3, 5, svnrepos.ReportRequest{}, nil, "U a/"},
+		{"changed back", 3, 5, svnrepos.ReportRequest{}, nil, "U a/|U a/f"},
 		{"nothing", 5, 5, svnrepos.ReportRequest{}, nil, ""},
 		{"backwards", 3, 1, svnrepos.ReportRequest{}, nil, "U a/|U a/d/|D a/f@2|A a/f"},
 		{"a copy", 5, 6, svnrepos.ReportRequest{SendCopyFrom: true}, nil, "U a/|A a/copy /a/f@5"},
 		{"a copy without its source", 5, 6, svnrepos.ReportRequest{}, nil, "U a/|A a/copy"},
-		{"excluded", 5, 6, svnrepos.ReportRequest{}, []say{{"a/copy", "", 5, svn.DepthExclude}}, "U a/"},
-		{"excluded and below", 4, 6, svnrepos.ReportRequest{}, []say{{"a", "", 4, svn.DepthExclude}, {"a/f", "", 4, inf}}, ""},
+		{"excluded", 5, 6, svnrepos.ReportRequest{}, []say{{"a/copy", "", 5, svn.DepthExclude, false}}, "U a/"},
+		{"excluded and below", 4, 6, svnrepos.ReportRequest{}, []say{{"a", "", 4, svn.DepthExclude, false}, {"a/f", "", 4, inf, false}}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			req := row.req
 			req.Rev, req.Anchor, req.TextDeltas, req.Depth = row.to, "/", true, svn.DepthUnknown
-			says := append([]say{{"", "", row.from, inf}}, row.says...)
+			says := append([]say{{"", "", row.from, inf, false}}, row.says...)
 			ed, err := run(t, &svnrepos.Repository{FS: fs}, row.from, req, says...)
 			if err != nil {
 				t.Fatal(err)
@@ -364,7 +368,7 @@ func TestReportEntryProps(t *testing.T) {
 	fs := build(t, "put /f 1; put /g 1", "put /f 2")
 	for rev := svn.Revnum(1); rev <= 2; rev++ {
 		req := svnrepos.ReportRequest{Rev: 2, Anchor: "/", TextDeltas: true, Depth: svn.DepthInfinity}
-		ed, err := run(t, &svnrepos.Repository{FS: fs}, 0, req, say{"", "", 0, svn.DepthInfinity})
+		ed, err := run(t, &svnrepos.Repository{FS: fs}, 0, req, say{"", "", 0, svn.DepthInfinity, false})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -386,7 +390,7 @@ func TestReportEntryProps(t *testing.T) {
 func TestReportWithoutTexts(t *testing.T) {
 	fs := build(t, "put /f 1", "put /f 2")
 	ed, err := run(t, &svnrepos.Repository{FS: fs}, 1, svnrepos.ReportRequest{Rev: 2, Anchor: "/", Depth: svn.DepthUnknown},
-		say{"", "", 1, svn.DepthInfinity})
+		say{"", "", 1, svn.DepthInfinity, false})
 	if err == nil {
 		t.Fatal("the client's checksum was right, without a text")
 	}
@@ -398,11 +402,11 @@ func TestReportWithoutTexts(t *testing.T) {
 // TestReportSpools reports more than is kept in memory.
 func TestReportSpools(t *testing.T) {
 	fs := build(t, "mkdir /d; put /d/f 1", "put /d/f 2")
-	says := []say{{"", "", 1, svn.DepthInfinity}}
+	says := []say{{"", "", 1, svn.DepthInfinity, false}}
 	for i := range 4000 {
-		says = append(says, say{fmt.Sprintf("a%06d%s", i, strings.Repeat("x", 300)), "", 1, svn.DepthExclude})
+		says = append(says, say{fmt.Sprintf("a%06d%s", i, strings.Repeat("x", 300)), "", 1, svn.DepthExclude, false})
 	}
-	says = append(says, say{"d/f", "", 2, svn.DepthInfinity}, say{"e", "", 1, svn.DepthExclude})
+	says = append(says, say{"d/f", "", 2, svn.DepthInfinity, false}, say{"e", "", 1, svn.DepthExclude, false})
 	ed, err := run(t, &svnrepos.Repository{FS: fs}, 1, svnrepos.ReportRequest{Rev: 2, Anchor: "/", TextDeltas: true, Depth: svn.DepthUnknown}, says...)
 	if err != nil {
 		t.Fatal(err)
