@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -213,16 +214,12 @@ type NewRepo struct {
 
 // CreateRepo creates an empty repository, of which who becomes an admin.
 func (s *Server) CreateRepo(ctx context.Context, who auth.Identity, r NewRepo, tell io.Writer) error {
-	name := r.Name
-	if r.SCM == storage.Svn {
-		return fmt.Errorf("this version of holdfast hosts git repositories only")
-	}
-	n := mintRepo(name, storage.Git, nil)
+	n := mintRepo(r.Name, cmp.Or(r.SCM, storage.Git), nil)
 	n.public = r.Public
 	if r.Format != 0 {
 		n.init.Format = r.Format
 	}
-	_, err := s.push(ctx, who, push{repo: name, create: n, tell: tell})
+	_, err := s.push(ctx, who, push{repo: r.Name, create: n, tell: tell})
 	return err
 }
 

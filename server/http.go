@@ -26,7 +26,8 @@ type HTTPConfig struct {
 	// Authenticate says whose token it is. Basic authentication carries a token as the password.
 	Authenticate func(token string) (auth.Identity, bool)
 	// Git holds one git conversation. An error before anything was written becomes the response: auth.ErrNotFound and
-	// auth.ErrDenied ask the anonymous to log in and answer 404 and 403 to others; a *refused of any other cause
+	// auth.ErrDenied ask the anonymous to log in and answer 404 and 403 to others; a repository of another system
+	// answers 403 too; a *refused of any other cause
 	// answers 503 with its text; whatever else, 500. A panic ends the request only. The context ends when the client
 	// goes away, or when the time to drain is over.
 	Git func(ctx context.Context, r GitRequest, in io.Reader, out io.Writer) error
@@ -266,7 +267,7 @@ func (h *httpHandler) finish(out *response, r *http.Request, who auth.Identity, 
 		h.challenge(out, "log in with a token as the password")
 	case notFound:
 		out.fail(http.StatusNotFound, reason(err, "no such repository, or you may not see it"))
-	case denied:
+	case denied || errors.Is(err, errNotGit):
 		out.fail(http.StatusForbidden, reason(err, "you may not do this"))
 	case body.status != 0:
 		out.fail(body.status, body.err.Error())

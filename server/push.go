@@ -15,6 +15,7 @@ import (
 	"holdfast/server/gitproto"
 	"holdfast/storage"
 	"holdfast/storage/object"
+	"holdfast/storage/svnfs"
 )
 
 // push is what a client wants to change, whatever protocol brought it; the fields on refs and certificates are git's.
@@ -96,7 +97,7 @@ func (s *Server) change(ctx context.Context, who auth.Identity, repo *storage.Re
 		return nil, err
 	}
 	defer release()
-	txn, err := repo.Begin(m)
+	txn, err := p.begin(repo, m)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +127,14 @@ func (s *Server) change(ctx context.Context, who auth.Identity, repo *storage.Re
 		s.log(who, *p, entries[len(entries)-1])
 	}
 	return entries, err
+}
+
+// begin begins the transaction. That of a new Subversion repository has its revision 0.
+func (p *push) begin(repo *storage.Repo, m storage.Meta) (*storage.Txn, error) {
+	if p.create != nil && p.create.init.SCM == storage.Svn {
+		return svnfs.PrepareCreate(repo, m, svnfs.NewUUID())
+	}
+	return repo.Begin(m)
 }
 
 // pushTarget says whether who may push to p's repository now, and opens it.
@@ -348,9 +357,13 @@ type newRepo struct {
 }
 
 func mintRepo(name string, scm storage.SCM, updates []storage.RefUpdate) *newRepo {
+	head := headFor(updates)
+	if scm == storage.Svn {
+		head = "refs/heads/trunk" // of what git clients are shown
+	}
 	return &newRepo{
 		name: name, id: string(storage.NewRepoID()),
-		init: storage.RepoInit{SCM: scm, Format: object.SHA1, Head: headFor(updates)},
+		init: storage.RepoInit{SCM: scm, Format: object.SHA1, Head: head},
 	}
 }
 

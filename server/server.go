@@ -15,6 +15,7 @@ import (
 	"holdfast/auth"
 	"holdfast/replication"
 	"holdfast/storage"
+	"holdfast/storage/svnfs"
 )
 
 // Local is the identity of whoever runs the command line on the host itself: it may do everything. No user can have
@@ -110,6 +111,8 @@ type Server struct {
 	fetches chan struct{} // a place in it is a pack being computed
 	pushes  chan struct{} // a place in it is a pack being received
 
+	svn *svnfs.Registry // the Subversion repositories in use
+
 	policyMu sync.Mutex // held from reading holdfast-admin's tip to the commit of its next
 	policy   atomic.Pointer[policyState]
 }
@@ -122,12 +125,16 @@ func New(st *storage.Store, mirrors Mirrors, c Config) (*Server, error) {
 		nonces:  newNonces(c.MaxCertAge),
 		fetches: make(chan struct{}, c.MaxFetches),
 		pushes:  make(chan struct{}, c.MaxPushes),
+		svn:     svnfs.NewRegistry(0),
 	}
 	if err := s.reloadPolicy(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+// Close closes what the server has opened in the store, once nobody is served any more. The store stays open.
+func (s *Server) Close() error { return s.svn.Close() }
 
 // HostKey returns the host's SSH key, which is a secret of the journal.
 func (s *Server) HostKey() (ssh.Signer, error) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"holdfast/auth"
 	"holdfast/server/gitproto"
+	"holdfast/server/svnrepos"
 	"holdfast/storage"
 	"holdfast/storage/object"
 )
@@ -40,7 +42,7 @@ func (s *Server) serveGit(ctx context.Context, who auth.Identity, service Servic
 	o.MaxPushOptionBytes, o.MaxCertBytes = s.c.MaxPushOptionBytes, s.c.MaxCertBytes
 	name := repoName(path)
 	if service != ReceivePack {
-		repo, err := s.repo(who, name, auth.Read)
+		repo, err := s.gitRepo(who, name, auth.Read)
 		switch {
 		case err != nil:
 			return refuse(who, name, service, err)
@@ -60,11 +62,33 @@ func (s *Server) serveGit(ctx context.Context, who auth.Identity, service Servic
 	return gitproto.ReceivePack(ctx, in, out, p, o)
 }
 
+// errNotGit is the cause of the refusal of what git cannot do with a Subversion repository.
+var errNotGit = errors.New("not a git repository")
+
+// gitRepo finds a repository for a git client. What a Subversion repository has for one is read-only, and whole: it is for who may
+// read every path.
+func (s *Server) gitRepo(who auth.Identity, name string, op auth.Op) (*storage.Repo, error) {
+	repo, err := s.repo(who, name, op)
+	if err != nil || repo.SCM() != storage.Svn {
+		return repo, err
+	}
+	text := "%q is a Subversion repository, which git can only read: svn checkout %s"
+	if op == auth.Read {
+		u := &svnUser{s: s, who: who, name: name, repo: repo}
+		if u.Allows("/", svnrepos.ReadTree) {
+			return repo, nil
+		}
+		text = "%q is a Subversion repository, and has paths that you may not read: svn checkout %s"
+	}
+	ssh, plain := s.svnURLs(name)
+	return nil, &refused{fmt.Sprintf(text, name, cmp.Or(ssh, plain)), errNotGit}
+}
+
 // pusherFor opens a repository for a push, or prepares its creation where who may create it. It returns once the last
 // push to it is on enough mirrors.
 func (s *Server) pusherFor(ctx context.Context, who auth.Identity, name string) (pusher, error) {
 	p := pusher{s: s, who: who, name: name, format: object.SHA1}
-	repo, err := s.repo(who, name, auth.Write)
+	repo, err := s.gitRepo(who, name, auth.Write)
 	switch {
 	case err == nil:
 		p.repo, p.format = repo, repo.Format()
@@ -149,7 +173,9 @@ func (s *Server) exec(ctx context.Context, sess Session) int {
 	case len(argv) == 0:
 	case Service(argv[0]).known() || argv[0] == string(UploadArchive):
 		return s.execGit(ctx, sess, Service(argv[0]), argv[1:])
-	case strings.HasPrefix(argv[0], "git-"), argv[0] == "svnserve", argv[0] == "scp", argv[0] == "rsync":
+	case argv[0] == "svnserve":
+		return s.execSvn(ctx, sess, argv[1:])
+	case strings.HasPrefix(argv[0], "git-"), argv[0] == "scp", argv[0] == "rsync":
 		fmt.Fprintf(sess.Stderr, "holdfast: %s is not offered here\n", argv[0])
 		return 1
 	}

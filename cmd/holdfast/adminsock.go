@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,15 +54,18 @@ func (a *app) onHost(cmd *cobra.Command, verb func(ctx context.Context, srv *ser
 	return errors.Join(verb(cmd.Context(), h.srv, server.Local), h.close())
 }
 
-// adminMessage is one line of JSON on the admin socket. The client sends its arguments, then a File for each Read; the
-// server sends Out, Err and Read as it goes and Exit at the end.
+// adminMessage is one line of JSON on the admin socket. The client sends its arguments, then a File for each Read and an In for
+// each Input; the server sends Out, Err, Read and Input as it goes and Exit at the end.
 type adminMessage struct {
 	Args  []string `json:"args,omitempty"`
 	File  []byte   `json:"file,omitempty"`
-	Error string   `json:"error,omitempty"` // why the file could not be read
+	In    []byte   `json:"in,omitempty"`    // of standard input
+	End   bool     `json:"end,omitempty"`   // there is no more of it
+	Error string   `json:"error,omitempty"` // why the file or the input could not be read
 	Out   []byte   `json:"out,omitempty"`
 	Err   []byte   `json:"err,omitempty"`
-	Read  string   `json:"read,omitempty"` // a file that the verb needs
+	Read  string   `json:"read,omitempty"`  // a file that the verb needs
+	Input int      `json:"input,omitempty"` // how much of standard input the verb takes at most
 	Exit  *int     `json:"exit,omitempty"`
 }
 
@@ -89,6 +93,11 @@ func (a *app) forward(ctx context.Context, conn net.Conn) error {
 				return err
 			}
 		}
+		if m.Input > 0 {
+			if err := enc.Encode(a.answerInput(m.Input)); err != nil {
+				return err
+			}
+		}
 		if m.Exit != nil {
 			if *m.Exit == 0 {
 				return nil
@@ -96,6 +105,20 @@ func (a *app) forward(ctx context.Context, conn net.Conn) error {
 			return forwarded(*m.Exit)
 		}
 	}
+}
+
+// maxInput bounds one piece of standard input, in bytes.
+const maxInput = 256 << 10
+
+// answerInput reads a piece of standard input for the server.
+func (a *app) answerInput(most int) adminMessage {
+	b := make([]byte, min(most, maxInput))
+	n, err := a.Stdin.Read(b)
+	m := adminMessage{In: b[:n], End: errors.Is(err, io.EOF)}
+	if err != nil && !m.End {
+		m.Error = err.Error()
+	}
+	return m
 }
 
 // answerRead reads a file for the server, but only one that the command line names.
@@ -177,7 +200,7 @@ func answerAdmin(ctx context.Context, conn net.Conn, srv *server.Server) error {
 		return err
 	}
 	a := &app{
-		Stdin: noInput{}, Stdout: adminWriter{c, false}, Stderr: adminWriter{c, true},
+		Stdin: bufio.NewReaderSize(adminInput{c}, maxInput), Stdout: adminWriter{c, false}, Stderr: adminWriter{c, true},
 		Getenv: func(string) string { return "" }, ReadFile: c.readFile,
 		remote: &remote{srv, server.Local},
 	}
@@ -226,9 +249,24 @@ func (w adminWriter) Write(p []byte) (int, error) {
 	return len(p), w.c.send(m)
 }
 
-type noInput struct{}
+// adminInput is the standard input of the client.
+type adminInput struct{ c *adminConn }
 
-func (noInput) Read([]byte) (int, error) { return 0, io.EOF }
+func (r adminInput) Read(p []byte) (int, error) {
+	if err := r.c.send(adminMessage{Input: len(p)}); err != nil {
+		return 0, err
+	}
+	var m adminMessage
+	switch err := r.c.dec.Decode(&m); {
+	case err != nil:
+		return 0, err
+	case m.Error != "":
+		return 0, errors.New(m.Error)
+	case m.End && len(m.In) == 0:
+		return 0, io.EOF
+	}
+	return copy(p, m.In), nil
+}
 
 // overSSH returns what runs the verbs of users who come over SSH.
 func overSSH(srv func() *server.Server) func(context.Context, auth.Identity, []string, io.Reader, io.Writer, io.Writer) int {

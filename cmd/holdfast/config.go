@@ -113,13 +113,9 @@ func (p *yamlReader) config(n *yaml.Node, c *config) {
 		"name": func(n *yaml.Node) {
 			c.Name = p.match(n, hostName, "a host name such as code.example.org")
 		},
-		"ssh":  func(n *yaml.Node) { p.listener(n, "ssh", &c.SSH) },
-		"http": func(n *yaml.Node) { p.listener(n, "http", &c.HTTP) },
-		"svn": func(n *yaml.Node) {
-			if p.listener(n, "svn", &c.Svn); c.Svn != "" {
-				p.errorf(n, `svn.listen: this version does not serve svn:// yet; leave it out or set it to ""`)
-			}
-		},
+		"ssh":         func(n *yaml.Node) { p.listener(n, "ssh", &c.SSH) },
+		"http":        func(n *yaml.Node) { p.listener(n, "http", &c.HTTP) },
+		"svn":         func(n *yaml.Node) { p.listener(n, "svn", &c.Svn) },
 		"replication": func(n *yaml.Node) { replication = n; p.replication(n, &c.Replication) },
 		"mirrors":     func(n *yaml.Node) { mirrors = n; c.Mirrors = p.mirrors(n) },
 		"limits":      func(n *yaml.Node) { p.limits(n, &c.Limits) },

@@ -37,7 +37,7 @@ func TestConfigFull(t *testing.T) {
 name: code.example.org
 ssh:  {listen: ""}
 http: {listen: "127.0.0.1:0"}
-svn:  {listen: ""}
+svn:  {listen: "127.0.0.1:3690"}
 replication: {acks: 2, ack_timeout: 5s, on_timeout: warn, spool: 2GiB}
 mirrors:
   - {name: aws, endpoint: "https://s3.eu-central-1.amazonaws.com/", region: eu-central-1, bucket: acme-code,
@@ -49,7 +49,7 @@ limits: {pack_bytes: 1GiB, idle_timeout: 1m}
 		t.Fatal(err)
 	}
 	want := &config{
-		Name: "code.example.org", HTTP: "127.0.0.1:0",
+		Name: "code.example.org", HTTP: "127.0.0.1:0", Svn: "127.0.0.1:3690",
 		Replication: replicationConfig{Acks: 2, AckTimeout: 5 * time.Second, OnTimeout: "warn", SpoolBytes: 2 << 30},
 		Mirrors: []mirrorConfig{
 			{
@@ -117,7 +117,7 @@ func TestConfigErrors(t *testing.T) {
 		"listen":                {oneMirror + "ssh: {listen: nowhere}\n", `f:2:15: ssh.listen: "nowhere" is no address`},
 		"listen host":           {oneMirror + "ssh: {listen: \"example.org:22\"}\n", `"example.org" is no IP address`},
 		"listen port":           {oneMirror + "http: {listen: \"127.0.0.1:65536\"}\n", `port "65536" is not between`},
-		"svn":                   {oneMirror + "svn: {listen: \"127.0.0.1:3690\"}\n", "f:2:6: svn.listen: this version"},
+		"svn":                   {oneMirror + "svn: {listen: \"3690\"}\n", "f:2:15: svn.listen: \"3690\" is no address"},
 		"acks zero":             {oneMirror + "replication: {acks: 0}\n", `"0" is not a whole number from 1 to 16`},
 		"acks word":             {oneMirror + "replication: {acks: all}\n", `"all" is not a whole number`},
 		"more acks than places": {oneMirror + "replication: {acks: 2}\n", "f:2:14: replication.acks: 1 mirrors cannot give 2"},

@@ -83,7 +83,7 @@ func (a *app) wire(ctx context.Context, dir string, cfg *config, log *slog.Logge
 		mirrors = h.rep
 	}
 	h.srv, err = server.New(st, mirrors, server.Config{
-		Name: cfg.Name, SSHAddr: addr(lns, "ssh"), HTTPAddr: addr(lns, "http"), Warn: cfg.Replication.OnTimeout == "warn",
+		Name: cfg.Name, SSHAddr: addr(lns, "ssh"), HTTPAddr: addr(lns, "http"), SvnAddr: addr(lns, "svn"), Warn: cfg.Replication.OnTimeout == "warn",
 		Commands:   overSSH(func() *server.Server { return h.srv }),
 		MaxFetches: int(cfg.Limits.Fetches), MaxPushes: int(cfg.Limits.Pushes), MaxTxnRefs: int(cfg.Limits.RefsPerPush),
 		MaxRefName: int(cfg.Limits.RefNameBytes), MaxPushOptions: int(cfg.Limits.PushOptions), MaxPackBytes: cfg.Limits.PackBytes,
@@ -220,7 +220,7 @@ func (h *host) close() error {
 		<-h.ended
 		h.tidy.Wait()
 	}
-	return errors.Join(h.err, h.store.Close())
+	return errors.Join(h.err, h.srv.Close(), h.store.Close())
 }
 
 // detachedMirrors stands for the mirrors of a restored host that no takeover has made the writer: it never ships.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,7 +29,8 @@ func TestMain(m *testing.M) {
 //
 // Besides testscript's own commands they have:
 //
-//	launch NAME ARGS...  run holdfast in the background until it listens or says that it is ready; for each listener set
+//	launch NAME ARGS...  run holdfast in the background until it listens or says that it is ready; for each listener, two or
+//	                     $LISTENERS of a host, set
 //	                     $NAME_SERVICE to its address, such as $host_ssh, and $NAME_PORT_SERVICE to its port
 //	end NAME             ask it to end, and require that it succeeds
 //	crash NAME           end it the hard way
@@ -106,6 +108,9 @@ func cmdLaunch(ts *testscript.TestScript, neg bool, args []string) {
 	want := 1
 	if args[1] == "serve" || args[1] == "quickstart" {
 		want = 2
+	}
+	if n, err := strconv.Atoi(ts.Getenv("LISTENERS")); args[1] == "serve" && err == nil {
+		want = n
 	}
 	seen := 0
 	lines := bufio.NewScanner(out)

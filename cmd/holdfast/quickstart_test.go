@@ -32,7 +32,7 @@ func runQuickstart(t *testing.T, dir string, kill killPoint) (said string, kille
 	var out bytes.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	a := &app{Stdin: noInput{}, Stdout: &stopAt{&out, "restore --kit", cancel}, Stderr: &out, Getenv: func(string) string { return "" }}
+	a := &app{Stdin: strings.NewReader(""), Stdout: &stopAt{&out, "restore --kit", cancel}, Stderr: &out, Getenv: func(string) string { return "" }}
 	a.ReadFile = func(path string) ([]byte, error) {
 		if kill == atProbe && strings.HasSuffix(path, "local1.key") {
 			panic(errKilled)

@@ -147,7 +147,7 @@ func (a *app) printRepo(r server.RepoInfo) error {
 	for _, who := range slices.Sorted(maps.Keys(r.Grants)) {
 		a.printf("  %s: %s\n", who, r.Grants[who])
 	}
-	for _, url := range []string{r.SSH, r.HTTP} {
+	for _, url := range []string{r.SSH, r.HTTP, r.Svn} {
 		if url != "" {
 			a.printf("  %s\n", url)
 		}

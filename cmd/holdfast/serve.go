@@ -19,7 +19,7 @@ func serveCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve a host's repositories until SIGTERM or SIGINT",
-		Long: `Serve a host's repositories over SSH and HTTP, and stream every push to the mirrors.
+		Long: `Serve a host's repositories over SSH and HTTP, and over svn:// where svn.listen is set, and stream every push to the mirrors.
 
 It prints one line a listener once that listener is ready, and logs to standard error. On the first
 SIGTERM or SIGINT it takes no new sessions, lets running ones end, and exits; the second kills it.`,
@@ -53,7 +53,7 @@ func (a *app) logger(level slog.Level) *slog.Logger {
 // listener is an open port and what serves it.
 type listener struct {
 	net.Listener
-	service string // "ssh", "http"
+	service string // "ssh", "svn", "http"
 }
 
 // listen opens the configured listeners.
@@ -63,7 +63,7 @@ func listen(ctx context.Context, cfg *config) (all []listener, err error) {
 			closeAll(all)
 		}
 	}()
-	for _, l := range []struct{ service, addr string }{{"ssh", cfg.SSH}, {"http", cfg.HTTP}} {
+	for _, l := range []struct{ service, addr string }{{"ssh", cfg.SSH}, {"svn", cfg.Svn}, {"http", cfg.HTTP}} {
 		if l.addr == "" {
 			continue
 		}
@@ -77,7 +77,7 @@ func listen(ctx context.Context, cfg *config) (all []listener, err error) {
 		all = append(all, listener{ln, l.service})
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("nothing to serve: both ssh.listen and http.listen are off in %s", configName)
+		return nil, fmt.Errorf("nothing to serve: ssh.listen, svn.listen and http.listen are all off in %s", configName)
 	}
 	return all, nil
 }
@@ -155,8 +155,11 @@ func (a *app) announce(h *host, lns []listener, ready func(h *host) error) error
 }
 
 func (h *host) serveOn(ctx context.Context, ln listener) error {
-	if ln.service == "ssh" {
+	switch ln.service {
+	case "ssh":
 		return h.srv.ServeSSH(ctx, ln.Listener)
+	case "svn":
+		return h.srv.ServeSvn(ctx, ln.Listener)
 	}
 	return h.srv.ServeHTTP(ctx, ln.Listener)
 }

@@ -12,6 +12,9 @@ name: code.example.org
 ssh:  {listen: "0.0.0.0:2222"}
 http: {listen: "127.0.0.1:8080"}     # plain http: put a TLS proxy in front of it
 
+# svn: {listen: "127.0.0.1:3690"}    # plain svn://, off unless set: users come with a generated secret, see
+                                     # "holdfast user svn-secret --help"; svn+ssh:// needs nothing of it
+
 # A push is acknowledged once this many mirrors hold it. With k acks, any 3-k+1 of three mirrors
 # together hold every acknowledged push; with k=3 any single one does.
 replication:

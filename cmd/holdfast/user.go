@@ -14,8 +14,8 @@ import (
 )
 
 func userCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "user", Short: "Add, list and remove users, their keys and tokens"}
-	cmd.AddCommand(userAdd(a), userList(a), userRemove(a), userKey(a), userToken(a))
+	cmd := &cobra.Command{Use: "user", Short: "Add, list and remove users, their keys, tokens and secrets"}
+	cmd.AddCommand(userAdd(a), userList(a), userRemove(a), userKey(a), userToken(a), userSvnSecret(a))
 	return cmd
 }
 
@@ -180,6 +180,37 @@ func (a *app) fingerprint(key string) (string, error) {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}
 	return k.Fingerprint, nil
+}
+
+func userSvnSecret(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "svn-secret", Short: "Create and revoke a user's secret for svn://",
+		Long: "Create and revoke a user's secret, the password for svn://. Its protocol, CRAM-MD5, needs the very secret on\n" +
+			"the host: whoever reads the host's data directory has it. svn+ssh:// takes the user's SSH keys instead.",
+	}
+	create := &cobra.Command{
+		Use: "create NAME", Short: "Create a secret in place of the last one, and print it, this once", Args: exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
+				secret, err := srv.CreateSvnSecret(ctx, who, args[0], a.Stderr)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					return a.printJSON(struct {
+						Secret string `json:"secret"`
+					}{secret})
+				}
+				a.printf("%s\n", secret)
+				return nil
+			})
+		},
+	}
+	cmd.AddCommand(create, a.verb("revoke NAME", "Revoke a user's secret", []string{"NAME"},
+		func(ctx context.Context, srv *server.Server, who auth.Identity, args []string) (string, error) {
+			return "revoked the svn secret of " + args[0], srv.RevokeSvnSecret(ctx, who, args[0], a.Stderr)
+		}))
+	return cmd
 }
 
 func userToken(a *app) *cobra.Command {
