@@ -89,7 +89,7 @@ func (s *session) getDatedRev(a *args) error {
 	s.noAuth()
 	t, err := svn.ParseTime(date)
 	if err != nil {
-		return err
+		return svn.Errorf(svn.ErrBadDate, "Bogus date")
 	}
 	rev, err := s.view.Repo.FS.DatedRev(t)
 	if err != nil {
