@@ -37,6 +37,9 @@ func (r *Repository) FileRevs(ctx context.Context, path string, start, end svn.R
 	if !end.Valid() {
 		end = r.FS.Youngest()
 	}
+	if !r.readable(path) {
+		return errUnreadable()
+	}
 	f := &fileRevs{ctx: ctx, r: r, merged: merged, handle: h, seen: map[location]bool{}}
 	if end < start {
 		if merged {

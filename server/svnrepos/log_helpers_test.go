@@ -1,6 +1,7 @@
 package svnrepos_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -73,10 +74,10 @@ func apply(fs *svnfs.FS, txn *svnfs.Txn, f []string) error {
 	return fmt.Errorf("unknown edit %q", f[0])
 }
 
-// hide is an Access that hides some paths and what is below them.
-type hide []string
+// concealed is an Access that hides some paths and what is below them.
+type concealed []string
 
-func (h hide) hidden(path string) bool {
+func (h concealed) hidden(path string) bool {
 	for _, p := range h {
 		if _, ok := svn.Rel(p, path); ok {
 			return true
@@ -85,9 +86,9 @@ func (h hide) hidden(path string) bool {
 	return false
 }
 
-func (h hide) AllowsSomewhere(svnrepos.Op) bool { return true }
+func (h concealed) AllowsSomewhere(svnrepos.Op) bool { return true }
 
-func (h hide) Allows(path string, op svnrepos.Op) bool {
+func (h concealed) Allows(path string, op svnrepos.Op) bool {
 	if op == svnrepos.ReadTree || op == svnrepos.WriteTree {
 		for _, p := range h {
 			if _, ok := svn.Rel(path, p); ok {
@@ -98,20 +99,25 @@ func (h hide) Allows(path string, op svnrepos.Op) bool {
 	return !h.hidden(path)
 }
 
-// describeLog shows entries, one a line; merged ones are indented.
+// describeLog shows entries: "12", "+" if children follow, "-" if it was taken back, "(author log)" as far as they are known, and the changes. An
+// end is ".".
 func describeLog(t testing.TB, r *svnrepos.Repository, req svnrepos.LogRequest) string {
 	t.Helper()
 	var b strings.Builder
 	err := r.Log(t.Context(), req, func(e *svnrepos.LogEntry) error {
-		fmt.Fprintf(&b, "r%d", e.Rev)
+		if !e.Rev.Valid() {
+			b.WriteString(". ")
+			return nil
+		}
+		fmt.Fprint(&b, e.Rev)
 		if e.HasChildren {
-			b.WriteString(" children")
+			b.WriteByte('+')
 		}
 		if e.SubtractiveMerge {
-			b.WriteString(" reverse")
+			b.WriteByte('-')
 		}
-		for _, name := range e.Props.Names() {
-			fmt.Fprintf(&b, " %s=%s", name, e.Props[name])
+		if len(e.Props) > 0 {
+			fmt.Fprintf(&b, "(%s)", strings.TrimSpace(e.Props[svn.PropAuthor]+" "+e.Props[svn.PropLog]))
 		}
 		for _, c := range e.Changes {
 			fmt.Fprintf(&b, " %c%s", c.Action, c.Path)
@@ -119,11 +125,18 @@ func describeLog(t testing.TB, r *svnrepos.Repository, req svnrepos.LogRequest) 
 				fmt.Fprintf(&b, "<%s", c.CopyFrom)
 			}
 		}
-		b.WriteByte('\n')
+		b.WriteByte(' ')
 		return nil
 	})
-	if err != nil {
-		fmt.Fprintln(&b, err)
+	return describeError(&b, err)
+}
+
+func describeError(b *strings.Builder, err error) string {
+	var e *svn.Error
+	if errors.As(err, &e) {
+		fmt.Fprintf(b, "%v: %s", e.Code, e.Message)
+	} else if err != nil {
+		b.WriteString(err.Error())
 	}
-	return b.String()
+	return strings.TrimSpace(b.String())
 }

@@ -289,19 +289,17 @@ func (r *Repository) InheritedProps(ctx context.Context, path string, rev svn.Re
 	if err != nil {
 		return nil, err
 	}
-	parent, _ := svn.Split(path)
-	nodes, err := chain(root, parent)
-	if err != nil {
-		return nil, err
-	}
 	var inherited []InheritedProps
 	at := "/"
-	segments := strings.Split(path[1:], "/")
-	for i, n := range nodes {
+	for segment := range strings.SplitSeq(path[1:], "/") {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		if r.readable(at) {
+			n, err := root.Node(at)
+			if err != nil {
+				return nil, err
+			}
 			props, err := n.Props()
 			if err != nil {
 				return nil, err
@@ -313,7 +311,7 @@ func (r *Repository) InheritedProps(ctx context.Context, path string, rev svn.Re
 				inherited = append(inherited, InheritedProps{at[1:], props})
 			}
 		}
-		at = svn.Join(at, segments[i])
+		at = svn.Join(at, segment)
 	}
 	return inherited, nil
 }

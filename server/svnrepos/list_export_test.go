@@ -1,0 +1,4 @@
+package svnrepos
+
+// GlobMatch is for tests.
+var GlobMatch = globMatch
