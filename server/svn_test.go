@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -284,4 +285,33 @@ func TestSvnListener(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestSvnBigFile commits a file whose pack goes to the mirrors as it comes in.
+func TestSvnBigFile(t *testing.T) {
+	t.Parallel()
+	w := newSvnWorld(t, time.Minute)
+	big := make([]byte, 9<<20)
+	rand.NewChaCha8([32]byte{3}).Read(big)
+	write(t, filepath.Join(w.dir, "big"), string(big))
+	if out, err := w.svn("alice", "", "import", "-q", "-m", "a big file", filepath.Join(w.dir, "big"), w.app+"/big"); err != nil {
+		t.Fatal(err, out)
+	}
+	if out, err := w.svn("alice", "", "export", "-q", w.app+"/big", "again"); err != nil {
+		t.Fatal(err, out)
+	}
+	if again := must(os.ReadFile(filepath.Join(w.dir, "again"))); !bytes.Equal(again, big) {
+		t.Error("the file came back as another one")
+	}
+	packs := 0
+	for _, b := range w.buckets {
+		for _, key := range b.Keys() {
+			if strings.Contains(key, "/pack/") {
+				packs++
+			}
+		}
+	}
+	if packs < 2 {
+		t.Errorf("%d mirrors hold the pack", packs)
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"holdfast/auth"
 	"holdfast/server"
 	"holdfast/storage"
+	"holdfast/storage/svn"
 )
 
 func logCommand(a *app) *cobra.Command {
@@ -136,7 +138,7 @@ func (a *app) printSignature(sig *server.Signature) {
 
 func (a *app) printEntry(e server.LogEntry) {
 	what := string(e.Kind)
-	if e.Kind == storage.KindRefs {
+	if e.Repo != "" {
 		if what = e.RepoName; what == "" {
 			what = string(e.Repo) + " (deleted)"
 		}
@@ -149,6 +151,9 @@ func (a *app) printEntry(e server.LogEntry) {
 	if e.Init != nil {
 		a.printf("  created, %s %s\n", e.Init.SCM, e.Init.Format)
 	}
+	if e.Kind == storage.KindSvn {
+		a.printFacts(e.Data)
+	}
 	for _, u := range e.Refs {
 		switch {
 		case u.Target != "":
@@ -159,6 +164,41 @@ func (a *app) printEntry(e server.LogEntry) {
 			a.printf("  %s deleted, was %s\n", u.Name, u.Old)
 		default:
 			a.printf("  %s %s..%s\n", u.Name, u.Old, u.New)
+		}
+	}
+}
+
+// svnFact is what is shown of a Subversion fact; doc/formats/svn.md has all of it.
+type svnFact struct {
+	UUID    string    `json:"uuid"`
+	Lock    *svn.Lock `json:"lock"`
+	Unlock  string    `json:"unlock"`
+	RevProp *struct {
+		Rev   svn.Revnum `json:"rev"`
+		Name  string     `json:"name"`
+		Value []byte     `json:"value"`
+	} `json:"revprop"`
+}
+
+// printFacts shows the Subversion facts of an entry. Paths and names are quoted: clients chose them.
+func (a *app) printFacts(data []byte) {
+	var facts []svnFact
+	if err := json.Unmarshal(data, &facts); err != nil {
+		a.printf("  facts that this version does not know\n")
+		return
+	}
+	for _, f := range facts {
+		switch {
+		case f.UUID != "":
+			a.printf("  uuid %.100q\n", f.UUID)
+		case f.Lock != nil:
+			a.printf("  %.500q locked by %.100q\n", f.Lock.Path, f.Lock.Owner)
+		case f.Unlock != "":
+			a.printf("  %.500q unlocked\n", f.Unlock)
+		case f.RevProp != nil && f.RevProp.Value == nil:
+			a.printf("  r%d: %.100q removed\n", f.RevProp.Rev, f.RevProp.Name)
+		case f.RevProp != nil:
+			a.printf("  r%d: %.100q is %.200q\n", f.RevProp.Rev, f.RevProp.Name, f.RevProp.Value)
 		}
 	}
 }
