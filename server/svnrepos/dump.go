@@ -35,7 +35,7 @@ type WarningKind int
 const (
 	WarnOldReference     WarningKind = 0
 	WarnOldMergeinfo     WarningKind = 1
-	WarnInvalidMergeinfo WarningKind = 3
+	WarnInvalidMergeinfo WarningKind = 5
 )
 
 // String returns the line that Subversion's svnadmin prints, without its end.

@@ -179,10 +179,7 @@ func (l *loader) begin(rev svn.Revnum) error {
 	if err != nil {
 		return err
 	}
-	props, err := l.revProps(changes)
-	if err != nil {
-		return err
-	}
+	props := l.revProps(changes)
 	if rev == 0 {
 		return l.setFirstProps(head, props)
 	}
@@ -196,21 +193,22 @@ func (l *loader) begin(rev svn.Revnum) error {
 }
 
 // revProps returns the properties of a revision of the dump.
-func (l *loader) revProps(changes []svn.PropChange) (svn.Props, error) {
+func (l *loader) revProps(changes []svn.PropChange) svn.Props {
 	props := svn.Props{}
 	for _, c := range changes {
-		if c.Name == svn.PropDate && l.o.IgnoreDates {
-			continue
+		if c.Name != svn.PropDate || !l.o.IgnoreDates {
+			props.Set(c.Name, l.normalized(c.Name, c.Value))
 		}
-		value := l.normalized(c.Name, c.Value)
-		if !l.o.BypassPropValidation {
-			if err := validateProp(c.Name, value); err != nil {
-				return nil, err
-			}
-		}
-		props.Set(c.Name, value)
 	}
-	return props, nil
+	return props
+}
+
+// checkProp refuses what a client could not set.
+func (l *loader) checkProp(name string, value *string) error {
+	if l.o.BypassPropValidation {
+		return nil
+	}
+	return validateProp(name, value)
 }
 
 // normalized returns a property's value with the ends of lines that it should have, if that is asked for.
@@ -236,6 +234,9 @@ func (l *loader) setFirstProps(head svn.Revnum, props svn.Props) error {
 		return err
 	}
 	for _, c := range svn.PropDiff(old, props) {
+		if err := l.checkProp(c.Name, c.Value); err != nil {
+			return err
+		}
 		if _, err := l.fs.ChangeRevProp(l.ctx, l.o.Committer, l.o.Meta(), 0, c.Name, nil, c.Value); err != nil {
 			return err
 		}
@@ -249,6 +250,13 @@ func (l *loader) commit() error {
 		return nil
 	}
 	defer l.abort()
+	props := l.txn.Props()
+	for _, name := range props.Names() {
+		value := props[name]
+		if err := l.checkProp(name, &value); err != nil {
+			return err
+		}
+	}
 	if l.o.PreCommit != nil {
 		if err := l.o.PreCommit(l.txn); err != nil {
 			return err

@@ -37,7 +37,8 @@ func (m *revMap) committed(rev, became svn.Revnum) {
 	m.others[rev] = became
 }
 
-// get returns what a revision became. One that the dump lacks between two that it has counts as the former.
+// get returns what a revision became. One that the dump lacks between two that it has counts as the former: as what that became, where
+// Subversion takes its number in the dump.
 func (m *revMap) get(rev svn.Revnum) (svn.Revnum, bool) {
 	if became, ok := m.others[rev]; ok {
 		return became, true
@@ -103,7 +104,8 @@ func moved(list mergeinfo.Rangelist, by svn.Revnum) mergeinfo.Rangelist {
 	return out
 }
 
-// renumber returns what ranges of the dump became. A range whose start is not known is left as it is.
+// renumber returns what ranges of the dump became. A range whose start is not known is left as it is, and one of which nothing is left is
+// dropped, where Subversion fails or writes what cannot be read.
 func (m *revMap) renumber(list mergeinfo.Rangelist) mergeinfo.Rangelist {
 	out := make(mergeinfo.Rangelist, 0, len(list))
 	for _, r := range list {

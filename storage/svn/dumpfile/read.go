@@ -284,7 +284,7 @@ func (r *Reader) Props() (changes []svn.PropChange, ok bool, err error) {
 		return nil, false, nil
 	}
 	p := &propReader{r: r}
-	for r.old && p.n < r.text || !r.old && p.n < r.props {
+	for r.old && p.n != r.text || !r.old && p.n != r.props { // as in Subversion, a wrong length is no length
 		more, err := p.next()
 		if err != nil {
 			return nil, false, err
