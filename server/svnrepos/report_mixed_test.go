@@ -219,7 +219,7 @@ func TestReportLikeSubversion(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorld(t, 1000+seed, 25)
-			w.peer = newPeer(t, w.fs)
+			w.peer = newPeer(t, w.fs, "")
 			w.mix(40)
 		})
 	}
@@ -256,16 +256,36 @@ func (w *world) switchTarget(at target, rev svn.Revnum) string {
 
 // TestRandomReportsLikeSubversion makes reports that no client would, of all depths, and compares what comes of them with svnserve.
 func TestRandomReportsLikeSubversion(t *testing.T) {
-	for seed := range uint64(2) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			w := newWorld(t, 2000+seed, 25)
-			w.peer = newPeer(t, w.fs)
+			unreadable := ""
+			if seed > 0 {
+				unreadable = w.hide()
+			}
+			w.peer = newPeer(t, w.fs, unreadable)
 			for range 150 {
 				req, says := w.randomReport()
-				compareWithPeer(t, &w.repo, w.peer, req, says)
+				if w.repo.Access == nil || readable(w.repo.Access, req.Anchor, svn.Join(req.Anchor, req.Target), req.SwitchPath) {
+					compareWithPeer(t, &w.repo, w.peer, req, says)
+				}
 			}
 		})
 	}
+}
+
+// hide makes a path of the middle revision unreadable.
+func (w *world) hide() string {
+	w.t.Helper()
+	root, err := w.fs.Root(w.fs.Youngest() / 2)
+	w.check(err)
+	path := w.pick(paths(w.t, root, "/"))
+	w.repo.Access = hidden(path)
+	return path
+}
+
+func readable(a svnrepos.Access, paths ...string) bool {
+	return !slices.ContainsFunc(paths, func(path string) bool { return path != "" && !a.Allows(path, svnrepos.Read) })
 }
 
 func (w *world) randomRev() svn.Revnum { return svn.Revnum(w.rng.IntN(int(w.fs.Youngest()) + 1)) }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -132,8 +133,8 @@ type peer struct {
 	in  *bufio.Reader
 }
 
-// newPeer copies a filesystem to Subversion.
-func newPeer(t *testing.T, fs *svnfs.FS) *peer {
+// newPeer copies a filesystem to Subversion, where nobody may read what is at or below a path, if it is not "".
+func newPeer(t *testing.T, fs *svnfs.FS, unreadable string) *peer {
 	t.Helper()
 	for _, program := range []string{"svnserve", "svnadmin"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -144,6 +145,9 @@ func newPeer(t *testing.T, fs *svnfs.FS) *peer {
 	dir := filepath.Join(root, "r")
 	if out, err := exec.Command("svnadmin", "create", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
+	}
+	if unreadable != "" {
+		hidePath(t, filepath.Join(dir, "conf"), unreadable)
 	}
 	var dump, said bytes.Buffer
 	repo := svnrepos.Repository{FS: fs}
@@ -159,6 +163,18 @@ func newPeer(t *testing.T, fs *svnfs.FS) *peer {
 	p := &peer{t: t, url: "svn://peer/r"}
 	p.start(exec.Command("svnserve", "-t", "-r", root))
 	return p
+}
+
+func hidePath(t *testing.T, conf, path string) {
+	t.Helper()
+	for name, text := range map[string]string{
+		"svnserve.conf": "[general]\nanon-access = read\nauth-access = read\nauthz-db = authz\n",
+		"authz":         "[/]\n* = r\n[" + path + "]\n* =\n",
+	} {
+		if err := os.WriteFile(filepath.Join(conf, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (p *peer) start(cmd *exec.Cmd) {
@@ -178,7 +194,7 @@ func (p *peer) start(cmd *exec.Cmd) {
 	p.t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
 	p.out, p.in = in, bufio.NewReader(out)
 	p.read()
-	p.send("( 2 ( edit-pipeline svndiff1 depth mergeinfo log-revprops ) %s 4:test ( ) )", counted(p.url))
+	p.send("( 2 ( edit-pipeline svndiff1 absent-entries depth mergeinfo log-revprops ) %s 4:test ( ) )", counted(p.url))
 	p.read()
 	p.send("( EXTERNAL ( 0: ) )")
 	p.read()
