@@ -212,6 +212,7 @@ func TestCommitRefuses(t *testing.T) {
 		{"delete an old directory", func(d svn.DirEditor) error { return d.DeleteEntry("trunk", 1) }, "E160028: Directory '/trunk' is out of date"},
 		{"delete nothing", inTrunk(2, func(d svn.DirEditor) error { return d.DeleteEntry("trunk/x", 2) }), "E160028: '/trunk/x' is out of date"},
 		{"old directory", inTrunk(1, func(d svn.DirEditor) error { return d.ChangeProp("a", ptr("b")) }), "E160028: Directory '/trunk' is out of date"},
+		{"old root", func(d svn.DirEditor) error { return d.ChangeProp("a", ptr("b")) }, "E160028: Directory '/' is out of date"},
 		{"no directory", func(d svn.DirEditor) error { _, err := d.OpenDirectory("x", 1); return err }, "E160016: Path 'x' not present"},
 		{"no file", func(d svn.DirEditor) error { _, err := d.OpenFile("x", 1); return err }, "E160013: File not found: transaction '"},
 		{"add twice", inTrunk(2, func(d svn.DirEditor) error { return addFile(d, "trunk/f", "") }), "E160020: "},
@@ -232,7 +233,11 @@ func TestCommitRefuses(t *testing.T) {
 		{"mergeinfo", setProp("svn:mergeinfo", "/a:x"), "E200020: Commit rejected because mergeinfo on '/trunk/f' is syntactically invalid: "},
 		{"mergeinfo with NUL", setProp("svn:mergeinfo", "/a:1\x00"), "E200020: Commit rejected because mergeinfo on '/trunk/f' contains unexpected string terminator"},
 	} {
-		_, err := commit(t.Context(), &svnrepos.Repository{FS: fs}, request(), 2, row.drive)
+		base := svn.Revnum(2)
+		if row.name == "old root" {
+			base = 1
+		}
+		_, err := commit(t.Context(), &svnrepos.Repository{FS: fs}, request(), base, row.drive)
 		if err == nil || !strings.HasPrefix(err.Error(), row.want) {
 			t.Errorf("%s: %v, not %s", row.name, err, row.want)
 		}

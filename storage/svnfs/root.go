@@ -126,8 +126,14 @@ func (n *Node) ID() ID { return n.facts().id }
 // Kind returns svn.File or svn.Dir.
 func (n *Node) Kind() svn.Kind { return n.facts().kind }
 
-// CreatedRev returns the revision that made this node-revision, svn.InvalidRevnum for a node that a transaction has changed.
-func (n *Node) CreatedRev() svn.Revnum { return n.facts().created }
+// CreatedRev returns the revision that made this node-revision, svn.InvalidRevnum for a node that a transaction has changed. The root
+// of a transaction that has changed nothing yet is still that of the revision it is based on.
+func (n *Node) CreatedRev() svn.Revnum {
+	if m := n.m; m != nil && m.rec.path == "/" && m.base != nil && m.names == nil && m.props == nil {
+		return m.base.created
+	}
+	return n.facts().created
+}
 
 // CreatedPath returns the path at which this node-revision was made.
 func (n *Node) CreatedPath() string { return n.facts().path }
