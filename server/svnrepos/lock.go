@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"holdfast/storage"
@@ -57,7 +58,7 @@ func (r *Repository) Lock(ctx context.Context, req LockRequest) ([]svnfs.LockRes
 	for i, t := range req.Targets {
 		paths[i], last[t.Path] = t.Path, t
 	}
-	refused := refusePaths(r, last)
+	refused := append(refusePaths(r, last), refuseTokens(last)...)
 	results, entry, err := r.FS.SetLocks(ctx, req.Committer, req.Meta, req.User, req.Comment, req.Steal,
 		slices.Collect(maps.Values(last)))
 	if err != nil {
@@ -95,6 +96,32 @@ func refusePaths[T any](r *Repository, byPath map[string]T) (refused []svnfs.Loc
 		}
 	}
 	return refused
+}
+
+// refuseTokens takes the targets out whose tokens no lock can have, and returns the results for them.
+func refuseTokens(byPath map[string]svnfs.LockTarget) (refused []svnfs.LockResult) {
+	for path, t := range byPath {
+		if err := checkToken(t.Token); t.Token != "" && err != nil {
+			delete(byPath, path)
+			refused = append(refused, svnfs.LockResult{Path: path, Err: err})
+		}
+	}
+	return refused
+}
+
+const tokenScheme = "opaquelocktoken"
+
+// checkToken checks one that is not made here. It must be fit to be a part of XML.
+func checkToken(token string) error {
+	if !strings.HasPrefix(token, tokenScheme+":") {
+		return svn.Errorf(svn.ErrFSBadLockToken, "Lock token URI '%s' has bad scheme; expected '%s'", token, tokenScheme)
+	}
+	for i := range len(token) {
+		if c := token[i]; c < ' ' || c >= 0x7f {
+			return svn.Errorf(svn.ErrFSBadLockToken, "Lock token '%s' is not ASCII or is a control character at byte %d", token, i)
+		}
+	}
+	return nil
 }
 
 // inOrder returns the result of each path.

@@ -74,6 +74,20 @@ func TestLockRefuses(t *testing.T) {
 	}
 }
 
+func TestLockToken(t *testing.T) {
+	r := &svnrepos.Repository{FS: twoRevisions(t)}
+	for token, want := range map[string]string{
+		"x":                 "E160037: Lock token URI 'x' has bad scheme; expected 'opaquelocktoken'",
+		"opaquelocktoken:é": "E160037: Lock token 'opaquelocktoken:é' is not ASCII or is a control character at byte 16",
+		"opaquelocktoken:1": "<nil>",
+	} {
+		got, _, err := r.Lock(t.Context(), lockRequest("joe", svnfs.LockTarget{Path: "/trunk/f", Token: token, Base: svn.InvalidRevnum}))
+		if err != nil || fmt.Sprint(got[0].Err) != want {
+			t.Errorf("%s: %+v %v", token, got, err)
+		}
+	}
+}
+
 func TestUnlock(t *testing.T) {
 	fs := twoRevisions(t)
 	token := lockFile(t, fs, "/trunk/f")
