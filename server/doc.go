@@ -15,6 +15,10 @@
 // user's own key, for this repository, just now, once. Such a push is all or nothing, so that its entry records what was
 // signed, and the certificate with it.
 //
+// A Subversion session (svn.go) is svnproto's, which is given the repository, what its user may do with each path, and a way to commit:
+// change, the middle part of a push, whoever has made the pack and the refs. Locks and revision properties take it too. What a push
+// waits for at its end, the next change of a Subversion repository waits for before it begins.
+//
 // The policy is the repository holdfast-admin: admin verbs make commits there through the same path, and whatever
 // arrives there is read as a policy before it is committed.
 package server

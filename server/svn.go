@@ -258,7 +258,7 @@ func (u *svnUser) unsettled(ctx context.Context) (warning string) {
 	case err == nil:
 		return ""
 	case errors.Is(err, replication.ErrNotAcked):
-		return fmt.Sprintf("holdfast: %s (%v)", notAcked, err)
+		return fmt.Sprintf("holdfast: not yet on enough mirrors: %v", err)
 	}
 	return fmt.Sprintf("holdfast: stored on the host; the mirrors do not answer: %v", err)
 }
