@@ -2,6 +2,7 @@ package svnrepos
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"holdfast/storage/svn"
@@ -51,7 +52,10 @@ func (r *Repository) Log(ctx context.Context, req LogRequest, emit func(*LogEntr
 			return svn.Errorf(svn.ErrFSNoSuchRevision, "No such revision %d", rev)
 		}
 	}
-	l := &logger{ctx: ctx, r: r, req: &req, all: r.readsAll(), emit: emit}
+	l := &logger{ctx: ctx, r: r, req: &req, all: r.readsAll(), emit: emit, wanted: map[string]bool{}}
+	for _, name := range req.RevProps {
+		l.wanted[name] = true
+	}
 	if !req.IncludeMerged && (len(req.Paths) == 0 || len(req.Paths) == 1 && req.Paths[0] == "/") {
 		return l.every()
 	}
@@ -75,6 +79,8 @@ type logger struct {
 	req  *LogRequest
 	all  bool // nothing is hidden
 	emit func(*LogEntry) error
+
+	wanted map[string]bool // properties
 
 	// The rest is for merged revisions.
 	target   mergeinfo.Mergeinfo // where the paths were in the revisions that are looked at
@@ -174,14 +180,8 @@ func (l *logger) props(rev svn.Revnum, access RevisionAccess) (svn.Props, error)
 	if access == PartialAccess {
 		props = censor(props)
 	}
-	if l.req.AllRevProps {
-		return props, nil
+	if !l.req.AllRevProps {
+		maps.DeleteFunc(props, func(name, _ string) bool { return !l.wanted[name] })
 	}
-	wanted := make(svn.Props, len(l.req.RevProps))
-	for _, name := range l.req.RevProps {
-		if value, ok := props[name]; ok {
-			wanted[name] = value
-		}
-	}
-	return wanted, nil
+	return props, nil
 }
