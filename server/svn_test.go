@@ -234,6 +234,12 @@ func TestSvnListener(t *testing.T) {
 						served <- "no login"
 						return err
 					}
+					for b[0] == '?' {
+						if _, err := io.ReadFull(conn, b[:]); err != nil {
+							served <- "too long"
+							return err
+						}
+					}
 					if b[0] == '!' {
 						panic("at the disco")
 					}
@@ -246,7 +252,7 @@ func TestSvnListener(t *testing.T) {
 					served <- "out"
 					return err
 				},
-				MaxHandshakes: 2, MaxConns: 1, HandshakeTimeout: 10 * time.Second, IdleTimeout: time.Minute, DrainTime: time.Hour, Log: quiet,
+				MaxHandshakes: 2, MaxConns: 1, MaxLoginBytes: 100, HandshakeTimeout: 10 * time.Second, IdleTimeout: time.Minute, DrainTime: time.Hour, Log: quiet,
 			})
 		}()
 		expect := func(want string) {
@@ -270,6 +276,10 @@ func TestSvnListener(t *testing.T) {
 			return c
 		}
 		login("!").Close()
+		long := ln.dial(t, "198.51.100.1")
+		go func() { _, _ = long.Write(bytes.Repeat([]byte("?"), 200)) }()
+		expect("too long")
+		long.Close()
 		first := login("x")
 		expect("in")
 		login("x").Close()

@@ -23,6 +23,7 @@ type SvnConfig struct {
 	MaxHandshakesPerAddr int // of those, from one address; 64
 	MaxConns             int // connections that are logged in; 1024
 	MaxConnsPerAddr      int // of those, from one address; 128
+	MaxLoginBytes        int // what a client may send before it is logged in; 64 KiB
 
 	HandshakeTimeout time.Duration // from the connection to the end of its login; 30 s
 	IdleTimeout      time.Duration // a connection without a byte in either direction ends; 10 min
@@ -36,6 +37,7 @@ func (c SvnConfig) withDefaults() SvnConfig {
 	c.MaxHandshakesPerAddr = cmp.Or(c.MaxHandshakesPerAddr, 64)
 	c.MaxConns = cmp.Or(c.MaxConns, 1024)
 	c.MaxConnsPerAddr = cmp.Or(c.MaxConnsPerAddr, 128)
+	c.MaxLoginBytes = cmp.Or(c.MaxLoginBytes, 64<<10)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 30*time.Second)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Minute)
 	c.DrainTime = cmp.Or(c.DrainTime, 30*time.Second)
@@ -102,10 +104,29 @@ func (s *svnServer) admit(ctx context.Context, raw net.Conn) {
 				s.c.Log.Error("panic", "during", "svn session", "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			}
 		}()
-		if err := s.c.Serve(ctx, conn, conn.loggedIn); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := s.c.Serve(ctx, &briefConn{conn, s.c.MaxLoginBytes}, conn.loggedIn); err != nil && !errors.Is(err, net.ErrClosed) {
 			s.c.Log.Debug("svn session failed", "remote", conn.RemoteAddr().String(), "err", err)
 		}
 	}()
+}
+
+// briefConn is a connection whose client has to be brief until it is logged in: what it says is kept in memory.
+type briefConn struct {
+	*loginConn
+	left int // bytes; owned by the goroutine that reads
+}
+
+var errLoginTooLong = errors.New("the client said too much before it logged in")
+
+func (c *briefConn) Read(p []byte) (int, error) {
+	n, err := c.loginConn.Read(p)
+	if c.in() {
+		return n, err
+	}
+	if c.left -= n; c.left < 0 {
+		return 0, errLoginTooLong
+	}
+	return n, err
 }
 
 // track counts a connection in, unless the server is about to stop.
