@@ -5,7 +5,6 @@ import (
 	"crypto/md5"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -64,7 +63,7 @@ func (s *session) authenticate(need Level, named bool) error {
 	return svn.Errorf(svn.ErrRANotAuthorized, "Too many failed attempts to authenticate")
 }
 
-// try runs one mechanism.
+// try runs one mechanism. If it succeeds, err is why the user gets no view all the same.
 func (s *session) try(words []string, mech string, initial *string) (ok bool, err error) {
 	user := ""
 	switch {
@@ -80,13 +79,12 @@ func (s *session) try(words []string, mech string, initial *string) (ok bool, er
 			return false, err
 		}
 	}
+	// The client is who it says. Whether that is of any use, it hears in the response that follows, where there is room for reasons.
+	s.w.Success()
 	if s.view == nil || s.user != user {
-		if err := s.open(user); err != nil {
-			return false, errors.Join(&fatal{err}, s.deny("Authorization failed"))
-		}
+		err = s.open(user)
 	}
-	s.w.Raw("( success ( ) ) ")
-	return true, s.w.err
+	return true, err
 }
 
 func contains(words []string, word string) bool {

@@ -113,3 +113,35 @@ func TestClientLocks(t *testing.T) {
 	want(t, b.svn("lock", "wc/f"), "locked")
 	want(t, a.svn("unlock", "--force", url+"/f"), "unlocked")
 }
+
+// TestClientHidden has a directory that only alice may read.
+func TestClientHidden(t *testing.T) {
+	h := newHost(t)
+	url := h.listen(t)
+	a := newClient(t, "alice")
+	a.svn("mkdir", "-m", "layout", url+"/trunk", url+"/trunk/secret", url+"/trunk/open")
+	h.hidden = map[string]string{"/trunk/secret": "alice"}
+	a.svn("checkout", url+"/trunk/secret", "wc")
+	a.write("wc/f", "secret\n")
+	a.svn("add", "wc/f")
+	a.svn("commit", "-m", "a secret", "wc")
+	b := newClient(t, "")
+	if out := b.svn("checkout", url, "wc"); strings.Contains(out, "secret") {
+		t.Error(out)
+	}
+	if out := b.svn("log", "-v", url); strings.Contains(out, "a secret") || strings.Contains(out, "secret/f") {
+		t.Error(out)
+	}
+	if out := b.svn("list", "-R", url); strings.Contains(out, "secret") {
+		t.Error(out)
+	}
+	for _, args := range [][]string{{"cat", url + "/trunk/secret/f"}, {"list", url + "/trunk/secret"}, {"lock", url + "/trunk/secret/f"}, {"mkdir", "-m", "", url + "/x"}} {
+		if out, err := b.try(args...); err == nil || !strings.Contains(out, "E170001") && !strings.Contains(out, "E215004") {
+			t.Errorf("%s: %v, %s", args, err, out)
+		}
+	}
+	if out, err := newClient(t, "bob").try("cat", url+"/trunk/secret/f"); err == nil || !strings.Contains(out, "Username not found") {
+		t.Error(out, err)
+	}
+	want(t, a.svn("cat", url+"/trunk/secret/f"), "secret")
+}

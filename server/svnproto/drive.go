@@ -48,7 +48,7 @@ func (s *session) drive(ed svn.Editor) (closed bool, err error) {
 		s.w.Success()
 		return closed, s.w.err
 	case !isFatal(err): // the client has ended the edit itself
-		s.w.Failure(err)
+		s.fail(err)
 		return false, s.w.err
 	}
 	return false, errors.Join(err, ed.Abort())
@@ -61,7 +61,7 @@ func (s *session) refuse(reason error) error {
 	idle := s.r.Idle
 	s.r.Idle = s.ctx.Err
 	defer func() { s.r.Idle = idle }()
-	s.w.Failure(reason)
+	s.fail(reason)
 	go func() { written <- s.w.Flush() }()
 	err := s.discard()
 	return errors.Join(err, <-written)

@@ -30,9 +30,12 @@ type fakeHost struct {
 	hooks                    svnproto.Hooks
 	settled                  string
 	tunnel                   string
+	refused                  error // that users get, but for anonymous ones
 
 	mu    sync.Mutex // guards opens
 	opens []string
+
+	unseen []error // errors that a client of talk was not shown
 }
 
 func newHost(t testing.TB) *fakeHost {
@@ -89,6 +92,9 @@ func (h *fakeHost) view(_ context.Context, user string) (*svnproto.View, error) 
 	h.mu.Lock()
 	h.opens = append(h.opens, user)
 	h.mu.Unlock()
+	if user != "" && h.refused != nil {
+		return nil, h.refused
+	}
 	v := &svnproto.View{
 		Repo:      &svnrepos.Repository{FS: h.fs, Access: access{h, user}},
 		Committer: svnfs.Direct,
@@ -199,7 +205,10 @@ func (h *fakeHost) talk(t testing.TB) *talk {
 	a, b := net.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := svnproto.Serve(context.Background(), b, b, h, svnproto.Options{TunnelUser: h.tunnel, MaxRequestBytes: 1 << 20, MaxTokens: 100})
+		err := svnproto.Serve(context.Background(), b, b, h, svnproto.Options{
+			TunnelUser: h.tunnel, MaxRequestBytes: 1 << 20, MaxTokens: 100,
+			Hidden: func(err error) { h.unseen = append(h.unseen, err) },
+		})
 		b.Close()
 		done <- err
 	}()

@@ -141,7 +141,7 @@ func (s *session) lockMany(a *args) error {
 	results, err := s.takeLocks(all, comment, steal)
 	for _, r := range results {
 		if r.Err != nil {
-			s.w.Failure(r.Err)
+			s.fail(r.Err)
 			continue
 		}
 		s.w.Open()
@@ -233,7 +233,7 @@ func (s *session) unlockMany(a *args) error {
 	results, err := s.giveLocks(all, breaking)
 	for i, r := range results {
 		if r.Err != nil {
-			s.w.Failure(r.Err)
+			s.fail(r.Err)
 			continue
 		}
 		s.w.open("success")

@@ -2,7 +2,6 @@ package svnproto
 
 import (
 	"errors"
-	"strconv"
 
 	"holdfast/storage/svn"
 	"holdfast/storage/svn/svndiff"
@@ -43,10 +42,7 @@ func (e *sender) node() node {
 	return node{e, e.next - 1}
 }
 
-func (n node) token(kind byte) {
-	var b [longest]byte
-	n.e.s.w.Bytes(strconv.AppendUint(append(b[:0], kind), n.id, 10))
-}
+func (n node) token(kind byte) { n.e.s.w.token(kind, n.id) }
 
 // sentDir and sentFile are open directories and files.
 type (

@@ -237,9 +237,17 @@ func (s *session) run(word []byte, params []Item) error {
 	case errors.As(err, &f):
 		return err
 	case err != nil:
-		s.w.Failure(err)
+		s.fail(err)
 	}
 	return s.w.err
+}
+
+// fail tells the client of an error.
+func (s *session) fail(err error) {
+	if s.o.Hidden != nil && svn.CodeOf(err) == 0 && s.ctx.Err() == nil {
+		s.o.Hidden(err)
+	}
+	s.w.Failure(err)
 }
 
 // must makes sure that the client may do op with path, asking it for a name and a password if that may help, and answers for the first

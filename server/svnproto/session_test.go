@@ -231,3 +231,29 @@ func TestSessionEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// One who is known but may not come in hears why.
+func TestRefusedUser(t *testing.T) {
+	h := newHost(t)
+	h.anonymous, h.refused = svnproto.NoAccess, svn.Errorf(svn.ErrRASvnReposNotFound, "No repository found in 'x'")
+	k := h.talk(t)
+	k.read()
+	k.expect(hello, "( success ( ( CRAM-MD5 ) 4:test ) )")
+	k.send("( CRAM-MD5 ( ) ) ")
+	k.expect(cramAnswer(k, "alice", "secret"), success, failure(svn.ErrRASvnReposNotFound, "No repository found in 'x'"))
+	if err := <-k.done; !errors.Is(err, svn.ErrRASvnReposNotFound) {
+		t.Error(err)
+	}
+
+	h = newHost(t)
+	h.refused = errors.New("open /var/lib/holdfast/secret: no such file")
+	k = h.talk(t)
+	k.start()
+	k.expect("( lock ( 1:a ( ) false ( ) ) ) ", "( success ( ( CRAM-MD5 ) 4:test ) )")
+	k.send("( CRAM-MD5 ( ) ) ")
+	k.expect(cramAnswer(k, "alice", "secret"), success, failure(svn.ErrFSGeneral, "The server cannot answer; its log says why"))
+	k.expect("( get-latest-rev ( ) ) ", noAuth, "( success ( 0 ) )")
+	if len(h.unseen) != 1 || h.unseen[0] != h.refused {
+		t.Error(h.unseen)
+	}
+}

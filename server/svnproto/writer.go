@@ -123,6 +123,17 @@ func (w *Writer) length(n int) {
 	w.buf = append(strconv.AppendInt(w.buf, int64(n), 10), ':')
 }
 
+// token writes a string of a letter and a number.
+func (w *Writer) token(kind byte, n uint64) {
+	digits := 1
+	for rest := n; rest >= 10; rest /= 10 {
+		digits++
+	}
+	w.room(2 * longest)
+	w.buf = append(strconv.AppendInt(w.buf, int64(1+digits), 10), ':', kind)
+	w.buf = append(strconv.AppendUint(w.buf, n, 10), ' ')
+}
+
 // OptStr writes a list of a string, or an empty one for nil.
 func (w *Writer) OptStr(s *string) {
 	if s == nil {
