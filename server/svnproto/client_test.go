@@ -2,9 +2,12 @@ package svnproto_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"holdfast/server/svnproto"
 )
 
 func (c *client) write(name, text string) {
@@ -144,4 +147,24 @@ func TestClientHidden(t *testing.T) {
 		t.Error(out, err)
 	}
 	want(t, a.svn("cat", url+"/trunk/secret/f"), "secret")
+}
+
+// TestClientTunnel runs svn with a program between it and the server, as over ssh.
+func TestClientTunnel(t *testing.T) {
+	h := newHost(t)
+	h.anonymous, h.passwords, h.tunnel = svnproto.NoAccess, nil, "carol"
+	host, port, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(h.listen(t), "svn://"), "/repo"), ":")
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	c := newClient(t, "")
+	c.write("tunnel", "#!"+bash+"\nexec 3<>/dev/tcp/"+host+"/"+port+"\ncat <&3 &\ntrap 'kill $!' EXIT\ncat >&3\n")
+	if err := os.Chmod(filepath.Join(c.dir, "tunnel"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	through := []string{"--config-option", "config:tunnels:test=" + filepath.Join(c.dir, "tunnel")}
+	c.svn(append(through, "mkdir", "-m", "by tunnel", "svn+test://localhost/repo/d")...)
+	want(t, c.svn(append(through, "log", "svn+test://localhost/repo/d")...), "| carol |", "by tunnel")
+	want(t, c.svn(append(through, "info", "svn+test://localhost/repo/d")...), "Repository Root: svn+test://localhost/repo\n")
 }

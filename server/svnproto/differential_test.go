@@ -209,6 +209,45 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
+// TestRdump compares what svnrdump makes of both, loads it, and has svnsync copy it.
+func TestRdump(t *testing.T) {
+	h, p := twins(t)
+	url := h.listen(t)
+	dump := func(url string) string {
+		out, err := svnCommand(t, p.root, "svnrdump", "dump", "-q", url)
+		if err != nil {
+			t.Fatal(out, err)
+		}
+		return out
+	}
+	ours := dump(url)
+	if got, want := texts([]string{ours})[0], texts([]string{dump("file://" + p.root + "/repo")})[0]; got != want {
+		t.Errorf("got\n%.3000s\nwant\n%.3000s", got, want)
+	}
+	copied := newHost(t)
+	copied.anonymous = svnproto.WriteAccess
+	to := copied.listen(t)
+	load := exec.Command("svnrdump", "load", "-q", to)
+	load.Stdin = strings.NewReader(ours)
+	if out, err := load.CombinedOutput(); err != nil {
+		t.Fatal(string(out), err)
+	}
+	if got, want := strings.ReplaceAll(dump(to), url, to), ours; got != want {
+		t.Errorf("loaded\n%.3000s\nwant\n%.3000s", got, want)
+	}
+	synced := newHost(t)
+	synced.anonymous = svnproto.WriteAccess
+	at := synced.listen(t)
+	for _, args := range [][]string{{"svnsync", "init", "-q", at, url}, {"svnsync", "sync", "-q", at}} {
+		if out, err := svnCommand(t, p.root, args...); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	if synced.fs.Youngest() != h.fs.Youngest() {
+		t.Error(synced.fs.Youngest(), "revisions")
+	}
+}
+
 const reportEmpty = "( set-path ( 0: 0 true ( ) infinity ) ) ( finish-report ( ) ) "
 
 var differentialCommands = []string{

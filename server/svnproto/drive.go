@@ -25,6 +25,7 @@ type driver struct {
 	tokens map[string]*open
 	deltas int
 	done   bool
+	args   args // of the command
 }
 
 // drive takes an edit from the client. It reports whether the client has ended it well, which has been answered. Any other end has been
@@ -39,7 +40,8 @@ func (s *session) drive(ed svn.Editor) (closed bool, err error) {
 		if word, params, err = s.r.command(); err != nil {
 			break
 		}
-		if closed, err = d.command(word, &args{items: params}); err != nil && !isFatal(err) && !d.done {
+		d.args = args{items: params}
+		if closed, err = d.command(word, &d.args); err != nil && !isFatal(err) && !d.done {
 			return false, s.refuse(errors.Join(err, ed.Abort()))
 		}
 	}

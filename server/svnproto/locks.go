@@ -66,16 +66,14 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 	if comment != nil {
 		q.Comment = *comment
 	}
-	refused := map[string]error{}
+	asked := map[string]hookAnswer{}
 	for _, t := range targets {
-		if v.Hooks != nil && allows(v.Repo.Access, svnrepos.Write, t.Path) && refused[t.Path] == nil {
-			var err error
-			if t.Token, err = v.Hooks.PreLock(s.ctx, t.Path, s.user, q.Comment, steal); err != nil {
-				refused[t.Path] = err
-				continue
-			}
+		h := askOnce(s, asked, t.Path, func() (string, error) {
+			return v.Hooks.PreLock(s.ctx, t.Path, s.user, q.Comment, steal)
+		})
+		if t.Token = h.token; h.err == nil {
+			q.Targets = append(q.Targets, t)
 		}
-		q.Targets = append(q.Targets, t)
 	}
 	done, _, err := v.Repo.Lock(s.ctx, q)
 	if err != nil {
@@ -84,7 +82,7 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 	if v.Hooks == nil {
 		return done, nil
 	}
-	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, refused, done)
+	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, asked, done)
 	if len(changed) > 0 {
 		if err := v.Hooks.PostLock(s.ctx, changed, s.user); err != nil {
 			return results, svn.Wrap(err, svn.ErrReposPostLockHookFailed, "Locking succeeded, but post-lock hook failed")
@@ -93,12 +91,28 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 	return results, nil
 }
 
+// hookAnswer is what a hook said about a path.
+type hookAnswer struct {
+	token string
+	err   error
+}
+
+// askOnce asks about a path that was not asked about before, and that the client may write: others are refused without.
+func askOnce(s *session, asked map[string]hookAnswer, path string, ask func() (string, error)) hookAnswer {
+	h, ok := asked[path]
+	if !ok && s.view.Hooks != nil && allows(s.view.Repo.Access, svnrepos.Write, path) {
+		h.token, h.err = ask()
+		asked[path] = h
+	}
+	return h
+}
+
 // merge brings the results of what was done and the errors of what was refused into the order of the targets, and lists what was
 // changed.
-func merge(n int, path func(int) string, refused map[string]error, done []svnfs.LockResult) (all []svnfs.LockResult, changed []string) {
+func merge(n int, path func(int) string, asked map[string]hookAnswer, done []svnfs.LockResult) (all []svnfs.LockResult, changed []string) {
 	next := 0
 	for i := range n {
-		if err := refused[path(i)]; err != nil {
+		if err := asked[path(i)].err; err != nil {
 			all = append(all, svnfs.LockResult{Path: path(i), Err: err})
 			continue
 		}
@@ -192,15 +206,14 @@ func (s *session) unlock(a *args) error {
 // giveLocks is takeLocks the other way.
 func (s *session) giveLocks(targets []svnrepos.UnlockTarget, breaking bool) ([]svnfs.LockResult, error) {
 	v, q := s.view, svnrepos.UnlockRequest{Break: breaking, User: s.user, Committer: s.view.Committer, Meta: s.view.Meta()}
-	refused := map[string]error{}
+	asked := map[string]hookAnswer{}
 	for _, t := range targets {
-		if v.Hooks != nil && allows(v.Repo.Access, svnrepos.Write, t.Path) && refused[t.Path] == nil {
-			if err := v.Hooks.PreUnlock(s.ctx, t.Path, s.user, t.Token, breaking); err != nil {
-				refused[t.Path] = err
-				continue
-			}
+		h := askOnce(s, asked, t.Path, func() (string, error) {
+			return "", v.Hooks.PreUnlock(s.ctx, t.Path, s.user, t.Token, breaking)
+		})
+		if h.err == nil {
+			q.Targets = append(q.Targets, t)
 		}
-		q.Targets = append(q.Targets, t)
 	}
 	done, _, err := v.Repo.Unlock(s.ctx, q)
 	if err != nil {
@@ -209,7 +222,7 @@ func (s *session) giveLocks(targets []svnrepos.UnlockTarget, breaking bool) ([]s
 	if v.Hooks == nil {
 		return done, nil
 	}
-	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, refused, done)
+	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, asked, done)
 	if len(changed) > 0 {
 		if err := v.Hooks.PostUnlock(s.ctx, changed, s.user); err != nil {
 			return results, svn.Wrap(err, svn.ErrReposPostUnlockHookFailed, "Unlock succeeded, but post-unlock hook failed")
