@@ -24,10 +24,10 @@ type FileRev struct {
 	HasDelta       bool // the text differs, or may: only then may windows be asked for
 }
 
-// FileRevs reports the revisions in which a file was changed, from start to end, and the last one before. For each, h returns what takes the
-// windows of the text, nil if it wants none; it is not used after h is called again. With merged, the revisions that were merged into the file are
-// among them, by number. From the young to the old, if start is younger, goes without merged ones only. Invalid revisions are the
-// youngest.
+// FileRevs reports the revisions in which a file was changed, from start to end, and the last one before. For each, h returns what
+// takes the windows of the text, nil if it wants none; it is not used after h is called again. With merged, the revisions that
+// were merged into the file are among them, by number. From the young to the old, if start is younger, goes without merged ones
+// only. Invalid revisions are the youngest.
 //
 // Source: svn_repos_get_file_revs2.
 func (r *Repository) FileRevs(ctx context.Context, path string, start, end svn.Revnum, merged bool, h func(FileRev) (svn.WindowHandler, error)) error {
@@ -158,8 +158,8 @@ func (f *fileRevs) findMerged(into []fileRev, start svn.Revnum) (all []fileRev, 
 }
 
 func (f *fileRevs) findSpan(path string, span mergeinfo.Range, start svn.Revnum) ([]fileRev, error) {
-	if span.End < start {
-		return nil, nil
+	if err := f.ctx.Err(); err != nil || span.End < start {
+		return nil, err
 	}
 	root, err := f.r.FS.Root(span.End)
 	if err != nil {

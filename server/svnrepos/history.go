@@ -173,8 +173,8 @@ type LocationSegment struct {
 	HasPath    bool
 }
 
-// LocationSegments tells, from the youngest on, where the node that is at a path in revision peg was between start and the older end.
-// Invalid revisions stand for the youngest, peg, and 0.
+// LocationSegments tells, from the youngest on, where the node that is at a path in revision peg was between start and the older
+// end. Invalid revisions stand for the youngest, peg, and 0.
 //
 // Source: svn_repos_node_location_segments.
 func (r *Repository) LocationSegments(ctx context.Context, path string, peg, start, end svn.Revnum, take func(LocationSegment) error) error {
@@ -248,8 +248,8 @@ func (r *Repository) beginning(at location) (*previous, svn.Revnum, error) {
 	return nil, n.OriginRev(), nil
 }
 
-// DeletedRev returns the revision up to end that first deleted what is at a path in revision peg, or replaced it; svn.InvalidRevnum if
-// none did, or there is nothing at the path.
+// DeletedRev returns the revision up to end that first deleted what is at a path in revision peg, or replaced it;
+// svn.InvalidRevnum if none did, or there is nothing at the path.
 //
 // Source: svn_repos_deleted_rev.
 func (r *Repository) DeletedRev(ctx context.Context, path string, peg, end svn.Revnum) (svn.Revnum, error) {

@@ -16,8 +16,8 @@ type ListRequest struct {
 	Fields   DirentFields
 }
 
-// List reports what is at a path and, as deep as is asked for, below it: each directory before its entries, and those in
-// the order of their names. What the client may not read is left out, and nothing is below it. Paths are absolute. The Dirent is valid
+// List reports what is at a path and, as deep as is asked for, below it: each directory before its entries, and those in the order
+// of their names. What the client may not read is left out, and nothing is below it. Paths are absolute. The Dirent is valid
 // during the call.
 //
 // Source: libsvn_repos/list.c.

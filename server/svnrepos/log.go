@@ -21,7 +21,8 @@ type LogRequest struct {
 	AllRevProps   bool // RevProps does not matter
 }
 
-// LogEntry is a revision that Log reports, or, with Rev invalid, the end of the revisions that the last open entry with HasChildren merged.
+// LogEntry is a revision that Log reports, or, with Rev invalid, the end of the revisions that the last open entry with
+// HasChildren merged.
 type LogEntry struct {
 	Rev              svn.Revnum
 	Props            svn.Props // those of the wanted ones that are there and that the client may know
@@ -32,12 +33,12 @@ type LogEntry struct {
 
 // Log reports revisions. What an entry holds is valid during the call, and may be changed.
 //
-// A changed path that the client may not read is left out, and then all properties but author and date are; if it may read none, they are too.
-// The history of a path ends where the client may not read it; it is an error if that is at the beginning.
+// A changed path that the client may not read is left out, and then all properties but author and date are; if it may read none,
+// they are too. The history of a path ends where the client may not read it; it is an error if that is at the beginning.
 //
-// After an entry with HasChildren come those that it merged, which may have children too, and an end. As in Subversion, revisions that
-// were reported already, or will be, are left out, but their children and the end are not: there may be more ends than
-// there are entries to end.
+// After an entry with HasChildren come those that it merged, which may have children too, and an end. As in Subversion, revisions
+// that were reported already, or will be, are left out, but their children and the end are not: there may be more ends than there
+// are entries to end.
 //
 // Source: libsvn_repos/log.c.
 func (r *Repository) Log(ctx context.Context, req LogRequest, emit func(*LogEntry) error) error {
@@ -131,8 +132,8 @@ func (l *logger) send(rev svn.Revnum, s logSearch, hasChildren bool) error {
 	return l.emit(e)
 }
 
-// fill adds to an entry what is wanted of it. With seek, novel tells whether the revision changed a path that was not in the target's
-// history then.
+// fill adds to an entry what is wanted of it. With seek, novel tells whether the revision changed a path that was not in the
+// target's history then.
 func (l *logger) fill(e *LogEntry, seek bool) (novel bool, err error) {
 	novel, access := !seek, FullAccess
 	if e.Rev > 0 && (seek || !l.all || l.req.ChangedPaths) {

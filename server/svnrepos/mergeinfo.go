@@ -29,9 +29,9 @@ func ParseInheritance(word string) Inheritance {
 	return Explicit
 }
 
-// Mergeinfo returns what was merged into paths and, with descendants, into what is below them, in the form that the property has. Paths
-// without mergeinfo, with malformed one, or that the client may not read are left out; it is an error if one is not there. An
-// invalid revision is the youngest.
+// Mergeinfo returns what was merged into paths and, with descendants, into what is below them, in the form that the property has.
+// Paths without mergeinfo, with malformed one, or that the client may not read are left out; it is an error if one is not there.
+// An invalid revision is the youngest.
 //
 // Sources of merges are not hidden, as in Subversion: they are names alone.
 func (r *Repository) Mergeinfo(ctx context.Context, paths []string, rev svn.Revnum, inherit Inheritance, descendants bool) (map[string]string, error) {
@@ -122,8 +122,8 @@ func ownMergeinfo(n *svnfs.Node, path string) (mergeinfo.Mergeinfo, error) {
 	return m, nil
 }
 
-// nearestMergeinfo returns the mergeinfo of a path as the nearest node has it that has any, and the path from that node to this one.
-// It is nil if there is none, or if it is malformed.
+// nearestMergeinfo returns the mergeinfo of a path as the nearest node has it that has any, and the path from that node to this
+// one. It is nil if there is none, or if it is malformed.
 func nearestMergeinfo(root *svnfs.Root, path string, inherit Inheritance) (m mergeinfo.Mergeinfo, rel string, err error) {
 	nodes, err := chain(root, path)
 	if err != nil {

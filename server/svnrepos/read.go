@@ -279,8 +279,8 @@ type InheritedProps struct {
 	Props svn.Props
 }
 
-// InheritedProps returns the properties of the directories above a path, from the root down, without those that have none or that the client
-// may not read. With a name, it looks for that property alone. The properties must not be changed.
+// InheritedProps returns the properties of the directories above a path, from the root down, without those that have none or that
+// the client may not read. With a name, it looks for that property alone. The properties must not be changed.
 func (r *Repository) InheritedProps(ctx context.Context, path string, rev svn.Revnum, name string) ([]InheritedProps, error) {
 	if path == "/" {
 		return nil, nil

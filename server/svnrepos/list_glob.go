@@ -9,9 +9,9 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// globs are patterns as apr_fnmatch has them, of which a name must match one: a star is any bytes, a question mark any byte, brackets
-// one byte of a set, and a backslash takes the next byte as it is. The name is compared without case and accents; who sends
-// patterns has made them so.
+// globs are patterns as apr_fnmatch has them, of which a name must match one: a star is any bytes, a question mark any byte,
+// brackets one byte of a set, and a backslash takes the next byte as it is. The name is compared without case and accents; who
+// sends patterns has made them so.
 type globs struct {
 	all      bool
 	patterns []string

@@ -167,12 +167,8 @@ func (l *logger) walk(histories []*pathHistory, s logSearch, visit func(rev svn.
 		}
 		var m *merges
 		if l.req.IncludeMerged {
-			paths := make([]string, len(histories))
-			for i, h := range histories {
-				paths[i] = h.path
-			}
 			var err error
-			if m, err = l.r.mergesOf(paths, current); err != nil {
+			if m, err = l.r.mergesOf(histories, current); err != nil {
 				return err
 			}
 		}
