@@ -16,6 +16,7 @@ type DumpOptions struct {
 	From, To    svn.Revnum // InvalidRevnum for the first and the youngest
 	Incremental bool       // From is dumped as what it changed, not as a whole tree
 	Deltas      bool       // texts and properties are deltas: format 3
+	RevProps    bool       // the revisions' properties alone, not what they changed
 	// Warn is told what a reader of the dump may stumble over; it may be nil.
 	Warn func(w Warning)
 }
@@ -113,7 +114,7 @@ func (d *dumper) revision(ctx context.Context, rev svn.Revnum) error {
 	if err != nil {
 		return err
 	}
-	if err := d.w.Revision(rev, props); err != nil || rev == 0 {
+	if err := d.w.Revision(rev, props); err != nil || rev == 0 || d.o.RevProps {
 		return err
 	}
 	d.rev = rev

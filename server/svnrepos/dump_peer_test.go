@@ -226,7 +226,9 @@ func TestDumpLikeSubversion(t *testing.T) {
 		compareSaid(t, said, plain)
 		all := svnrepos.DumpOptions{From: 0, To: svn.InvalidRevnum}
 		differs(t, "plain", dump(t, r, all), plain)
-		all.Deltas = true
+		all.RevProps = true
+		differs(t, "properties", dump(t, r, all), subversion(t, nil, "svnadmin", "dump-revprops", "-q", h.repo))
+		all.Deltas, all.RevProps = true, false
 		differs(t, "deltas", dump(t, r, all), deltas)
 		part := svnrepos.DumpOptions{From: last / 2, To: last, Incremental: true}
 		flags := []string{"-r", fmt.Sprintf("%d:%d", last/2, last), "--incremental"}

@@ -63,6 +63,7 @@ const (
 	LoadSkipped
 	LoadNormalizedMergeinfo
 	LoadWarning
+	LoadRevPropsSet
 )
 
 // String returns what Subversion's svnadmin prints.
@@ -85,6 +86,8 @@ func (e LoadEvent) String() string {
 		return fmt.Sprintf("<<< Skipped original revision %d\n", e.Rev)
 	case LoadNormalizedMergeinfo:
 		return fmt.Sprintf(" removing '\\r' from %s ...", svn.PropMergeinfo)
+	case LoadRevPropsSet:
+		return fmt.Sprintf("Properties set on revision %d.\n", e.Rev)
 	}
 	return e.Warning.String() + "\n"
 }
@@ -97,31 +100,32 @@ func (e LoadEvent) String() string {
 //
 // Source: Subversion's svn_repos.h (svn_repos_load_fs6) and the behaviour of libsvn_repos/load-fs-vtable.c.
 func (r *Repository) Load(ctx context.Context, in io.Reader, o LoadOptions, progress func(LoadEvent)) error {
-	l := &loader{fs: r.FS, ctx: ctx, o: o, in: dumpfile.NewReader(in), tell: progress}
-	if progress == nil {
-		l.tell = func(LoadEvent) {}
-	}
-	parent, err := svn.Canonical(o.ParentDir)
+	l, err := r.newLoader(ctx, in, o, progress)
 	if err != nil {
 		return err
 	}
-	l.parent = parent
 	defer l.abort()
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		rec, err := l.in.Next()
-		if errors.Is(err, io.EOF) {
-			return l.commit()
-		}
-		if err == nil {
-			err = l.record(rec)
-		}
-		if err != nil {
-			return err
-		}
+	return l.each(l.record, l.commit)
+}
+
+// LoadRevProps makes the properties of revisions, which are there, those of the same revisions of a dump file; all else in it is passed
+// over. With IgnoreDates they keep their dates. Of the other options, those for the range and for properties count.
+//
+// Source: Subversion's svn_repos.h (svn_repos_load_fs_revprops).
+func (r *Repository) LoadRevProps(ctx context.Context, in io.Reader, o LoadOptions, progress func(LoadEvent)) error {
+	l, err := r.newLoader(ctx, in, o, progress)
+	if err != nil {
+		return err
 	}
+	return l.each(l.revPropRecord, func() error { return nil })
+}
+
+func (r *Repository) newLoader(ctx context.Context, in io.Reader, o LoadOptions, progress func(LoadEvent)) (*loader, error) {
+	if progress == nil {
+		progress = func(LoadEvent) {}
+	}
+	parent, err := svn.Canonical(o.ParentDir)
+	return &loader{fs: r.FS, ctx: ctx, o: o, in: dumpfile.NewReader(in), tell: progress, parent: parent}, err
 }
 
 // loader loads a dump.
@@ -140,6 +144,25 @@ type loader struct {
 	skipped bool       // it is not loaded
 	txn     *svnfs.Txn // nil for revision 0, and for those that are skipped
 	root    *svnfs.Root
+}
+
+// each calls take for each record, and last at the end.
+func (l *loader) each(take func(*dumpfile.Record) error, last func() error) error {
+	for {
+		if err := l.ctx.Err(); err != nil {
+			return err
+		}
+		rec, err := l.in.Next()
+		if errors.Is(err, io.EOF) {
+			return last()
+		}
+		if err == nil {
+			err = take(rec)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (l *loader) record(rec *dumpfile.Record) error {
@@ -170,9 +193,7 @@ func (l *loader) uuid(uuid string) error {
 func (l *loader) begin(rev svn.Revnum) error {
 	head := l.fs.Youngest()
 	l.begun, l.rev, l.offset = true, rev, rev-(head+1)
-	l.skipped = l.o.Last > 0 && (rev < l.o.First || rev > l.o.Last)
-	if l.skipped {
-		l.tell(LoadEvent{Kind: LoadSkipped, Rev: rev})
+	if l.skip(rev); l.skipped {
 		return nil
 	}
 	changes, _, err := l.in.Props()
@@ -190,6 +211,14 @@ func (l *loader) begin(rev svn.Revnum) error {
 	l.tell(LoadEvent{Kind: LoadTxnStarted, Rev: rev})
 	l.revs.began(rev)
 	return nil
+}
+
+// skip decides whether a revision is not loaded.
+func (l *loader) skip(rev svn.Revnum) {
+	l.skipped = l.o.Last > 0 && (rev < l.o.First || rev > l.o.Last)
+	if l.skipped {
+		l.tell(LoadEvent{Kind: LoadSkipped, Rev: rev})
+	}
 }
 
 // revProps returns the properties of a revision of the dump.
@@ -229,18 +258,45 @@ func (l *loader) setFirstProps(head svn.Revnum, props svn.Props) error {
 	if head != 0 {
 		return nil
 	}
-	old, err := l.fs.RevProps(0)
+	return l.setRevProps(0, props)
+}
+
+// setRevProps makes the properties of a revision what they are to be.
+func (l *loader) setRevProps(rev svn.Revnum, props svn.Props) error {
+	old, err := l.fs.RevProps(rev)
 	if err != nil {
 		return err
 	}
 	for _, c := range svn.PropDiff(old, props) {
+		if c.Name == svn.PropDate && l.o.IgnoreDates {
+			continue
+		}
 		if err := l.checkProp(c.Name, c.Value); err != nil {
 			return err
 		}
-		if _, err := l.fs.ChangeRevProp(l.ctx, l.o.Committer, l.o.Meta(), 0, c.Name, nil, c.Value); err != nil {
+		if _, err := l.fs.ChangeRevProp(l.ctx, l.o.Committer, l.o.Meta(), rev, c.Name, nil, c.Value); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// revPropRecord takes the properties of a revision, and nothing of other records.
+func (l *loader) revPropRecord(rec *dumpfile.Record) error {
+	if !rec.IsRevision {
+		return nil
+	}
+	if l.skip(rec.Rev); l.skipped {
+		return nil
+	}
+	changes, _, err := l.in.Props()
+	if err != nil {
+		return err
+	}
+	if err := l.setRevProps(rec.Rev, l.revProps(changes)); err != nil {
+		return err
+	}
+	l.tell(LoadEvent{Kind: LoadRevPropsSet, Rev: rec.Rev})
 	return nil
 }
 

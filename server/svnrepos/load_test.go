@@ -109,6 +109,35 @@ func TestLoadAgain(t *testing.T) {
 	}
 }
 
+// TestDumpedRevProps dumps properties of revisions, and loads them over others.
+func TestDumpedRevProps(t *testing.T) {
+	r, _ := load(t, dated("/d1:1"), svnrepos.LoadOptions{})
+	props := dump(t, r, svnrepos.DumpOptions{To: svn.InvalidRevnum, RevProps: true})
+	if bytes.Contains(props, []byte("Node-path")) || bytes.Count(props, []byte("Revision-number")) != 5 {
+		t.Errorf("%s", props)
+	}
+	props = bytes.ReplaceAll(bytes.ReplaceAll(props, []byte("2001-"), []byte("2002-")), []byte("K 1\nx"), []byte("K 1\ny"))
+	for _, ignore := range [...]bool{true, false} {
+		var said strings.Builder
+		o := svnrepos.LoadOptions{First: 1, Last: 4, IgnoreDates: ignore, Committer: svnfs.Direct, Meta: testMeta}
+		if err := r.LoadRevProps(t.Context(), bytes.NewReader(props), o, func(e svnrepos.LoadEvent) { said.WriteString(e.String()) }); err != nil {
+			t.Fatal(err)
+		}
+		if want := "<<< Skipped original revision 0\nProperties set on revision 1.\n"; !strings.HasPrefix(said.String(), want) {
+			t.Error(said.String())
+		}
+		got, err := r.FS.RevProps(2)
+		if err != nil || got["x"] != "" || got["y"] == "" || strings.HasPrefix(got[svn.PropDate], "2002") == ignore {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	missing := bytes.Replace(props, []byte("Revision-number: 4"), []byte("Revision-number: 9"), 1)
+	o := svnrepos.LoadOptions{Committer: svnfs.Direct, Meta: testMeta}
+	if err := r.LoadRevProps(t.Context(), bytes.NewReader(missing), o, nil); !errors.Is(err, svn.ErrFSNoSuchRevision) {
+		t.Error(err)
+	}
+}
+
 func TestLoadHooks(t *testing.T) {
 	refused := errors.New("refused")
 	var after []svn.Revnum

@@ -74,6 +74,7 @@ func (d *Decoder) write(p []byte) error {
 		d.buf = append(d.buf, p...)
 		data = d.buf
 	}
+	all := len(data)
 	for len(data) > 0 {
 		n, err := d.next(data)
 		if err != nil {
@@ -84,7 +85,9 @@ func (d *Decoder) write(p []byte) error {
 		}
 		data = data[n:]
 	}
-	d.buf = append(d.buf[:0], data...)
+	if len(data) < all || len(d.buf) == 0 { // else it is all there: small pieces must not take quadratic time
+		d.buf = append(d.buf[:0], data...)
+	}
 	return nil
 }
 
