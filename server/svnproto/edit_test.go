@@ -202,6 +202,49 @@ func TestHooksRefuse(t *testing.T) {
 	k.expect("( get-latest-rev ( ) ) ", noAuth, "( success ( 0 ) )")
 }
 
+// minting hooks give the tokens of locks.
+type minting struct {
+	svnproto.NoHooks
+	asked map[string]int
+}
+
+func (m minting) PreLock(_ context.Context, path, _, _ string, _ bool) (string, error) {
+	m.asked[path]++
+	return map[string]string{"/good": "opaquelocktoken:good", "/bad": "other:bad", "/worse": "opaquelocktoken:\u00e4"}[path], nil
+}
+
+func (m minting) PostLock(_ context.Context, paths []string, _ string) error {
+	return fmt.Errorf("told of %s", paths)
+}
+
+func TestHookTokens(t *testing.T) {
+	h := newHost(t)
+	k := begin(t, h)
+	k.expect(commitBegin, noAuth, success)
+	k.expect(addFile("good", "text")+"( close-edit ( ) ) ", success, noAuth)
+	k.read()
+	m := minting{asked: map[string]int{}}
+	h.hooks, h.anonymous = m, svnproto.ReadAccess
+	k = h.talk(t)
+	k.start()
+	k.expect("( lock-many ( ( ) false ( ( 4:good ( ) ) ( 3:bad ( ) ) ( 5:worse ( ) ) ( 3:bad ( ) ) ) ) ) ", "( success ( ( CRAM-MD5 ) 4:test ) )")
+	k.send("( CRAM-MD5 ( ) ) ")
+	bad := failure(svn.ErrFSBadLockToken, "Lock token URI 'other:bad' has bad scheme; expected 'opaquelocktoken'")
+	k.expect(cramAnswer(k, "alice", "secret"), success)
+	if got := k.read(); !strings.HasPrefix(got, "( success ( 5:/good 20:opaquelocktoken:good 5:alice ( ) ") {
+		t.Error(got)
+	}
+	k.expect("", bad, failure(svn.ErrFSBadLockToken, "Lock token 'opaquelocktoken:\u00e4' is not ASCII or is a control character at byte 16"), bad, "done",
+		failure(svn.ErrReposPostLockHookFailed, "Locking succeeded, but post-lock hook failed"))
+	if m.asked["/bad"] != 1 {
+		t.Error(m.asked)
+	}
+	k.expect("( get-latest-rev ( ) ) ", noAuth, "( success ( 1 ) )")
+	if len(h.unseen) != 1 || !strings.Contains(h.unseen[0].Error(), "told of [/good]") {
+		t.Error(h.unseen)
+	}
+}
+
 // withFiles returns a session of a repository with n files in revision 1.
 func withFiles(t *testing.T, n int) *talk {
 	t.Helper()

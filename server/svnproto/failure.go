@@ -47,6 +47,18 @@ func (w *Writer) Failure(err error) {
 	w.shut()
 }
 
+// shown reports whether Failure tells all of an error.
+func shown(err error) bool {
+	var e *svn.Error
+	for err != nil {
+		if !errors.As(err, &e) {
+			return false
+		}
+		err = e.Cause
+	}
+	return true
+}
+
 func (w *Writer) failed(code svn.Code, text string) {
 	if text == "" {
 		text = texts[code]

@@ -149,7 +149,7 @@ func (NoHooks) PostUnlock(context.Context, []string, string) error { return nil 
 type Options struct {
 	// TunnelUser is who the transport has authenticated, as ssh does: EXTERNAL is offered, which takes that name. "" for none.
 	TunnelUser string
-	// Hidden, if set, is called with each error of a command that has no code, of which the client learns only that there was one.
+	// Hidden, if set, is called with each error of a command that the client does not learn all of, as some of it has no code.
 	Hidden func(err error)
 
 	MaxRequestBytes int64 // one command, or one command of an edit or a report; default 16 MiB

@@ -1,7 +1,9 @@
 package svnproto
 
 import (
+	"cmp"
 	"errors"
+	"strings"
 
 	"holdfast/server/svnrepos"
 	"holdfast/storage/svn"
@@ -69,7 +71,8 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 	asked := map[string]hookAnswer{}
 	for _, t := range targets {
 		h := askOnce(s, asked, t.Path, func() (string, error) {
-			return v.Hooks.PreLock(s.ctx, t.Path, s.user, q.Comment, steal)
+			token, err := v.Hooks.PreLock(s.ctx, t.Path, s.user, q.Comment, steal)
+			return token, cmp.Or(err, checkToken(token))
 		})
 		if t.Token = h.token; h.err == nil {
 			q.Targets = append(q.Targets, t)
@@ -89,6 +92,24 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 		}
 	}
 	return results, nil
+}
+
+const tokenScheme = "opaquelocktoken"
+
+// checkToken refuses a token that a hook may not give: clients know no others than these.
+func checkToken(token string) error {
+	if token == "" {
+		return nil
+	}
+	if !strings.HasPrefix(token, tokenScheme+":") {
+		return svn.Errorf(svn.ErrFSBadLockToken, "Lock token URI '%s' has bad scheme; expected '%s'", token, tokenScheme)
+	}
+	for i := range len(token) {
+		if token[i] < ' ' || token[i] >= 0x7f {
+			return svn.Errorf(svn.ErrFSBadLockToken, "Lock token '%s' is not ASCII or is a control character at byte %d", token, i)
+		}
+	}
+	return nil
 }
 
 // hookAnswer is what a hook said about a path.

@@ -244,7 +244,7 @@ func (s *session) run(word []byte, params []Item) error {
 
 // fail tells the client of an error.
 func (s *session) fail(err error) {
-	if s.o.Hidden != nil && svn.CodeOf(err) == 0 && s.ctx.Err() == nil {
+	if s.o.Hidden != nil && !shown(err) && s.ctx.Err() == nil {
 		s.o.Hidden(err)
 	}
 	s.w.Failure(err)
