@@ -118,15 +118,15 @@ func (l *logger) every() error {
 
 // send reports a revision, unless it is a merged one that is or will be reported elsewhere.
 func (l *logger) send(rev svn.Revnum, s logSearch, hasChildren bool) error {
+	if s.merged && l.sent[rev] {
+		return nil
+	}
 	e := &LogEntry{Rev: rev, HasChildren: hasChildren, SubtractiveMerge: s.subtractive}
 	novel, err := l.fill(e, s.merged && len(l.target) > 0)
 	if err != nil || !novel {
 		return err
 	}
 	if s.merged {
-		if l.sent[rev] {
-			return nil
-		}
 		l.sent[rev] = true
 	}
 	return l.emit(e)
