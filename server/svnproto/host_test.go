@@ -31,6 +31,7 @@ type fakeHost struct {
 	settled                  string
 	tunnel                   string
 	refused                  error // that users get, but for anonymous ones
+	nowhere                  bool  // nothing may be written
 
 	mu    sync.Mutex // guards opens
 	opens []string
@@ -100,6 +101,9 @@ func (h *fakeHost) view(_ context.Context, user string) (*svnproto.View, error) 
 		Committer: svnfs.Direct,
 		Meta:      func() storage.Meta { return storage.Meta{Actor: "user " + user, Time: time.Now()} },
 		Hooks:     h.hooks,
+	}
+	if h.nowhere {
+		v.Repo.Access = readOnly{access{h, user}}
 	}
 	if h.settled != "" {
 		v.Settled = func(context.Context, svn.Revnum) string { return h.settled }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"holdfast/server/svnproto"
+	"holdfast/server/svnrepos"
 	"holdfast/storage/svn"
 )
 
@@ -256,4 +257,51 @@ func TestRefusedUser(t *testing.T) {
 	if len(h.unseen) != 1 || h.unseen[0] != h.refused {
 		t.Error(h.unseen)
 	}
+}
+
+// readOnly is an Access by which nothing may be written.
+type readOnly struct{ access }
+
+func (readOnly) AllowsSomewhere(op svnrepos.Op) bool { return op < svnrepos.Write }
+
+// TestSingleLocks holds the commands that newer clients have others for.
+func TestSingleLocks(t *testing.T) {
+	h := newHost(t)
+	h.anonymous, h.passwords, h.tunnel = svnproto.NoAccess, nil, "carol"
+	k := h.talk(t)
+	k.read()
+	k.expect(hello, "( success ( ( EXTERNAL ) 4:test ) )")
+	k.expect("( EXTERNAL ( 5:carol ) ) ", success)
+	k.read()
+	k.expect("( commit ( 3:log ) ) ", noAuth, success)
+	k.expect(addFile("f", "text")+"( close-edit ( ) ) ", success, noAuth)
+	k.read()
+	k.expect("( lock ( 1:f ( 2:hi ) false ( 1 ) ) ) ", noAuth)
+	lock := k.read()
+	parts := strings.Fields(lock)
+	if len(parts) < 6 || !strings.HasPrefix(lock, "( success ( ( 2:/f 52:opaquelocktoken:") || !strings.Contains(lock, " 5:carol ( 2:hi ) 27:") {
+		t.Fatal(lock)
+	}
+	token := strings.Fields(lock)[5]
+	k.expect("( lock ( 1:f ( ) false ( ) ) ) ", noAuth, failure(svn.ErrFSPathAlreadyLocked, "Path '/f' is already locked by user 'carol' in filesystem '"+testUUID+"'"))
+	k.expect("( unlock ( 1:f ( "+str("opaquelocktoken:x")+") false ) ) ", noAuth)
+	if got := k.read(); !strings.HasPrefix(got, "( failure ( ( 160040 ") {
+		t.Error(got)
+	}
+	k.expect("( unlock ( 1:f ( "+token+" ) false ) ) ", noAuth, success)
+	k.expect("( get-lock ( 1:f ) ) ", noAuth, "( success ( ( ) ) )")
+	k.expect("( change-rev-prop ( 1 1:p 1:v ) ) ", noAuth, success)
+	k.expect("( rev-prop ( 1 1:p ) ) ", noAuth, "( success ( ( 1:v ) ) )")
+	k.expect("( change-rev-prop ( 1 1:p ) ) ", noAuth, success)
+	k.expect("( rev-prop ( 1 1:p ) ) ", noAuth, "( success ( ( ) ) )")
+}
+
+// A client that may write nowhere hears so before its edit, whatever its level.
+func TestWriteNowhere(t *testing.T) {
+	h := newHost(t)
+	h.nowhere = true
+	k := begin(t, h)
+	k.expect(commitBegin, "( success ( ( CRAM-MD5 ) 4:test ) )")
+	k.send("( CRAM-MD5 ( ) ) ")
+	k.expect(cramAnswer(k, "alice", "secret"), success, denied)
 }
