@@ -6,11 +6,12 @@ BENCH ?= .
 KILLS ?= 25
 ACKS ?= 3
 N ?= 3000
+SEED ?= 1
 ISOMORPHIC_GIT_VERSION = 1.44.11
 VERSITYGW_VERSION = v1.8.0
 VERSITYGW ?= $(shell command -v versitygw || echo $$($(GO) env GOPATH)/bin/versitygw)
 
-.PHONY: all build test check race slow contract judge-git clients differential demo crash big fuzz-short bench bench-table scale vuln
+.PHONY: all build test check race slow contract judge-git judge-svn clients differential svn-differential demo crash big fuzz-short bench bench-table scale vuln
 
 all: check test
 
@@ -43,6 +44,11 @@ $(VERSITYGW):
 judge-git:
 	@GO='$(GO)' CONFORMANCE='$(CONFORMANCE)' FILES='$(FILES)' LIST='$(LIST)' SKIP='$(SKIP)' server/judge/judge.sh
 
+# Apache Subversion's own tests against the svn packages, where the kit for that is (CONFORMANCE; see server/svnjudge/judge.sh):
+# make judge-svn [FILES="basic commit ..."] [LIST=FILE] [SKIP=FILE] [TESTS="1 2"]
+judge-svn:
+	@GO='$(GO)' CONFORMANCE='$(CONFORMANCE)' FILES='$(FILES)' LIST='$(LIST)' SKIP='$(SKIP)' TESTS='$(TESTS)' server/svnjudge/judge.sh
+
 # Every git client that people use does everything that it can, with repositories of every kind. The table says what it could not.
 clients:
 	@missing=; for p in git ssh jgit node npm; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
@@ -56,6 +62,11 @@ clients:
 # Random packs, objects and fetches, judged by git itself: make differential N=10000. A failure prints how to run it again.
 differential:
 	$(GO) test -count=1 -timeout 120m -run '^TestDifferential$$' ./storage ./storage/object ./storage/pack -differential $(N) -v
+
+# Random operations of Subversion's clients, played on svnserve and on this host, which must agree in everything:
+# make svn-differential N=2000 SEED=1. A failure prints its seed and how to run it again.
+svn-differential:
+	$(GO) test -tags judge -count=1 -timeout 120m -run '^TestDifferential$$' ./server/svnjudge -operations $(N) -seed $(SEED)
 
 # The Code Spaces attack, replayed with a real git and real processes.
 demo:

@@ -141,9 +141,10 @@ func (t *Txn) verifyLocks() error {
 
 // LockTarget is a file to be locked.
 type LockTarget struct {
-	Path  string
-	Token string     // "" for a new one
-	Base  svn.Revnum // the file must not be younger; svn.InvalidRevnum does not look
+	Path    string
+	Token   string     // "" for a new one
+	Base    svn.Revnum // the file must not be younger; svn.InvalidRevnum does not look
+	Expires time.Time  // when the lock ends by itself; zero if it never does
 }
 
 // LockResult is what became of one path.
@@ -168,7 +169,7 @@ func (f *FS) SetLocks(ctx context.Context, c Committer, m storage.Meta, user, co
 				results = append(results, LockResult{Path: t.Path, Err: err})
 				continue
 			}
-			l := &svn.Lock{Path: t.Path, Token: t.Token, Owner: user, Comment: comment, Created: m.Time.UTC()}
+			l := &svn.Lock{Path: t.Path, Token: t.Token, Owner: user, Comment: comment, Created: m.Time.UTC(), Expires: t.Expires}
 			if l.Token == "" {
 				l.Token = "opaquelocktoken:" + NewUUID()
 			}
