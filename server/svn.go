@@ -54,6 +54,9 @@ func (s *Server) execSvn(ctx context.Context, sess Session, args []string) int {
 // serveSvn holds one Subversion session.
 func (s *Server) serveSvn(ctx context.Context, h *svnHost, in io.Reader, out io.Writer, o svnproto.Options) error {
 	defer h.close()
+	o.Hidden = func(err error) {
+		s.c.Log.Error("svn command failed", "repo", h.at.name, "actor", h.tunnel.Name, "err", err)
+	}
 	err := svnproto.Serve(ctx, in, out, h, o)
 	if err != nil {
 		s.c.Log.Info("svn session failed", "repo", h.at.name, "actor", h.tunnel.Name, "err", err)
