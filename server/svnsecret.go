@@ -127,6 +127,12 @@ func (s *Server) svnSecret(user string) (string, bool) {
 	return string(value), err == nil && len(value) > 0
 }
 
+// HasSvnSecret reports whether a user has a secret for svn://.
+func (s *Server) HasSvnSecret(user string) bool {
+	_, ok := s.svnSecret(user)
+	return ok
+}
+
 // svnIdentity is a user who proved to have the secret.
 func svnIdentity(user, secret string) auth.Identity {
 	sum := sha256.Sum256([]byte(secret))

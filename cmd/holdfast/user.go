@@ -64,7 +64,7 @@ func userList(a *app) *cobra.Command {
 		Use: "list", Short: "List the users",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
-				return a.printUsers(srv.Users(who))
+				return a.printUsers(srv.Users(who), srv.HasSvnSecret)
 			})
 		},
 	}
@@ -76,6 +76,7 @@ type userFacts struct {
 	Admin  bool         `json:"admin"`
 	Keys   []string     `json:"keys"` // fingerprints, those of OpenPGP keys last
 	Tokens []tokenFacts `json:"tokens"`
+	Secret bool         `json:"svn_secret,omitempty"` // for svn://
 }
 
 type tokenFacts struct {
@@ -84,10 +85,10 @@ type tokenFacts struct {
 	Expires *time.Time `json:"expires,omitempty"`
 }
 
-func (a *app) printUsers(users []auth.User) error {
+func (a *app) printUsers(users []auth.User, hasSecret func(user string) bool) error {
 	list := []userFacts{}
 	for _, u := range users {
-		f := userFacts{Name: u.Name, Admin: u.Admin, Keys: []string{}, Tokens: []tokenFacts{}}
+		f := userFacts{Name: u.Name, Admin: u.Admin, Keys: []string{}, Tokens: []tokenFacts{}, Secret: hasSecret(u.Name)}
 		for _, k := range u.Keys {
 			f.Keys = append(f.Keys, k.Fingerprint)
 		}
@@ -107,7 +108,7 @@ func (a *app) printUsers(users []auth.User) error {
 		return a.printJSON(list)
 	}
 	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tROLE\tKEYS\tTOKENS")
+	fmt.Fprintln(w, "NAME\tROLE\tKEYS\tTOKENS\tSVN SECRET")
 	for _, u := range list {
 		role := "user"
 		if u.Admin {
@@ -117,7 +118,11 @@ func (a *app) printUsers(users []auth.User) error {
 		for _, t := range u.Tokens {
 			tokens = append(tokens, t.Name)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.Name, role, strings.Join(u.Keys, " "), strings.Join(tokens, " "))
+		secret := ""
+		if u.Secret {
+			secret = "yes"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.Name, role, strings.Join(u.Keys, " "), strings.Join(tokens, " "), secret)
 	}
 	return w.Flush()
 }
