@@ -2,6 +2,7 @@ package svnrepos_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"holdfast/storage/svn"
+	"holdfast/storage/svn/dumpfile"
 	"holdfast/storage/svnfs"
 
 	"holdfast/server/svnrepos"
@@ -249,4 +251,28 @@ func compareSaid(t *testing.T, said string, dump []byte) (repo string) {
 	subversion(t, nil, "svnadmin", "create", repo)
 	differs(t, "said", []byte(said), subversion(t, dump, "svnadmin", "load", repo))
 	return repo
+}
+
+// TestDumpBigDeltas has deltas that do not stay in memory, between small ones.
+func TestDumpBigDeltas(t *testing.T) {
+	r := rand.NewChaCha8([32]byte{1})
+	big := make([]byte, 3<<20)
+	r.Read(big)
+	var d bytes.Buffer
+	w := dumpfile.NewWriter(&d)
+	node := func(path string, action dumpfile.Action, text []byte) error {
+		return w.Node(&dumpfile.Node{Path: path, Kind: svn.File, Action: action}, nil, bytes.NewReader(text), int64(len(text)))
+	}
+	err := errors.Join(w.Format(dumpfile.FormatPlain), w.Revision(1, svn.Props{}),
+		node("a", dumpfile.Add, big), node("b", dumpfile.Add, big[:100]), node("c", dumpfile.Add, big[:2<<20]),
+		w.Revision(2, svn.Props{}), node("a", dumpfile.Change, big[1<<20:]), node("b", dumpfile.Change, nil), node("c", dumpfile.Change, big[1:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo := filepath.Join(t.TempDir(), "repo")
+	subversion(t, nil, "svnadmin", "create", repo)
+	subversion(t, d.Bytes(), "svnadmin", "load", "-q", repo)
+	want := subversion(t, nil, "svnadmin", "dump", "-q", "--deltas", repo)
+	loaded, _ := load(t, want, svnrepos.LoadOptions{})
+	differs(t, "deltas", dump(t, loaded, svnrepos.DumpOptions{To: svn.InvalidRevnum, Deltas: true}), want)
 }

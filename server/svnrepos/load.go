@@ -180,7 +180,13 @@ func (l *loader) record(rec *dumpfile.Record) error {
 	return nil
 }
 
+// maxUUID bounds a uuid, in bytes. Subversion takes any text for one.
+const maxUUID = 100
+
 func (l *loader) uuid(uuid string) error {
+	if len(uuid) > maxUUID {
+		return svn.Errorf(svn.ErrBadUUID, "Malformed UUID '%.*s...'", maxUUID, uuid)
+	}
 	take := l.o.UUID == ForceUUID || l.o.UUID == TakeUUIDIfEmpty && l.fs.Youngest() == 0
 	if !take || uuid == l.fs.UUID() {
 		return nil
