@@ -20,6 +20,7 @@ import (
 	"holdfast/replication"
 	"holdfast/storage"
 	"holdfast/storage/object"
+	"holdfast/storage/svnfs"
 )
 
 // hostKeySecret names the journal's secret that holds the SSH host key, as PEM.
@@ -445,5 +446,9 @@ func (s *Server) Check(ctx context.Context, who auth.Identity) (storage.CheckRep
 	if err := s.allow(who, auth.AdminRepo, auth.HostAdmin); err != nil {
 		return storage.CheckReport{}, err
 	}
-	return s.store.Check(ctx, nil)
+	report, err := s.store.Check(ctx, nil)
+	if err == nil {
+		err = svnfs.Check(ctx, s.store, s.svn.Open, &report)
+	}
+	return report, err
 }

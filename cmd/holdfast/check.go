@@ -13,23 +13,30 @@ import (
 	"holdfast/auth"
 	"holdfast/server"
 	"holdfast/storage"
+	"holdfast/storage/svnfs"
 )
 
 func checkCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	rebuild := false
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Verify the local store: every pack, object, link, ref and journal entry",
 		Long: `Verify the local store: every pack and index, every object's hash and links, every ref, the journal's
-chain. It reads everything and changes nothing. It exits 1 if it finds anything.`,
+chain, every revision of a Subversion repository. It reads everything and changes nothing. It exits 1 if it
+finds anything. With --rebuild, which needs the host to be stopped, the indexes of Subversion repositories are first
+made anew from the journal and the objects.`,
 		Example: "  holdfast check --data /srv/holdfast\n  holdfast check --json | jq .problems",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := a.dataDir()
 			if a.remote == nil {
 				if conn, err := dialAdmin(dir); err == nil {
 					defer conn.Close()
+					if rebuild {
+						return errors.New("--rebuild needs the host to be stopped: nothing was changed")
+					}
 					return a.forward(cmd.Context(), conn)
 				}
-				return a.checkStore(cmd.Context(), dir)
+				return a.checkStore(cmd.Context(), dir, rebuild)
 			}
 			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
 				report, err := srv.Check(ctx, who)
@@ -37,10 +44,12 @@ chain. It reads everything and changes nothing. It exits 1 if it finds anything.
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "first make the indexes of Subversion repositories anew")
+	return cmd
 }
 
 // checkStore checks a store that no server has open. It needs no mirror and no credential.
-func (a *app) checkStore(ctx context.Context, dir string) (err error) {
+func (a *app) checkStore(ctx context.Context, dir string, rebuild bool) (err error) {
 	if _, err := a.loadConfig(dir); err != nil {
 		a.notef("warning: %v\n", err)
 	}
@@ -52,7 +61,17 @@ func (a *app) checkStore(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	if rebuild {
+		if err := svnfs.Rebuild(ctx, st); err != nil {
+			return err
+		}
+	}
 	report, err := st.Check(ctx, nil)
+	if err == nil {
+		repos := svnfs.NewRegistry(0)
+		defer func() { err = errors.Join(err, repos.Close()) }()
+		err = svnfs.Check(ctx, st, repos.Open, &report)
+	}
 	return a.printCheck(report, err)
 }
 

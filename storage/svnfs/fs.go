@@ -85,8 +85,7 @@ func open(repo *storage.Repo) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &FS{repo: repo, format: repo.Format(), index: x, txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
-	f.nodes.max, f.buckets.max, f.props.max, f.revisions.max, f.viewTrees.max = 20_000, 2_000, 10_000, 2_000, 20_000
+	f := newFS(repo, x)
 	if f.state, err = x.state(); err == nil {
 		err = f.catchUp()
 	}
@@ -98,6 +97,12 @@ func open(repo *storage.Repo) (*FS, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+func newFS(repo *storage.Repo, x *index) *FS {
+	f := &FS{repo: repo, format: repo.Format(), index: x, txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
+	f.nodes.max, f.buckets.max, f.props.max, f.revisions.max, f.viewTrees.max = 20_000, 2_000, 10_000, 2_000, 20_000
+	return f
 }
 
 func (f *FS) close() error { return f.index.db.Close() }

@@ -39,7 +39,10 @@ var (
 	keyView    = []byte("view")
 )
 
-const indexVersion = "1"
+const (
+	indexFile    = "svn.db"
+	indexVersion = "1"
+)
 
 // index is an open svn.db.
 type index struct {
@@ -55,7 +58,7 @@ type revPlace struct {
 
 // openIndex opens a repository's index, an empty one if what is there is of no use.
 func openIndex(repo *storage.Repo) (*index, error) {
-	path := repo.SidePath("svn.db")
+	path := repo.SidePath(indexFile)
 	x, err := tryIndex(repo, path)
 	if err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.Is(err, fs.ErrPermission) {
 		return x, err
