@@ -20,9 +20,11 @@ type Source struct {
 
 // RestoreOptions tune Restore. The zero value restores everything.
 type RestoreOptions struct {
-	At    time.Time        // stop before the first entry that is later; zero for none
-	AtSeq storage.Seq      // stop after this entry; 0 for none
-	Repos []storage.RepoID // packs and refs of these and of the first repository (holdfast-admin) only; empty for all
+	At    time.Time   // stop before the first entry that is later; zero for none
+	AtSeq storage.Seq // stop after this entry; 0 for none
+	// AtMove stops after the entry that moves a ref the Count-th time: the revision of a Subversion repository, say. Nil for none.
+	AtMove *RefMove
+	Repos  []storage.RepoID // packs and refs of these and of the first repository (holdfast-admin) only; empty for all
 
 	// Head is the hash of an entry of the branch to take where the journal has several. It must be found.
 	Head storage.Hash
@@ -39,6 +41,13 @@ type RestoreOptions struct {
 	Attempts    int           // tries of each read; default 4
 	Backoff     time.Duration // before the second try; doubles each time; default 200 ms
 	MaxVersions int           // versions of a key that are looked at while another mirror has a valid one; default 100
+}
+
+// RefMove is the Count-th time that a ref of a repository is moved; its creation is the first.
+type RefMove struct {
+	Repo  storage.RepoID
+	Ref   string
+	Count int64
 }
 
 // RestoreProgress is how far a restore has come.
@@ -115,7 +124,9 @@ type restorer struct {
 	branches    []*branch // those that were not taken
 	headSeen    bool      // Options.Head was met
 	clockWarned bool
-	done        bool // the cut was reached
+	done        bool        // the cut was reached
+	moves       int64       // of AtMove's ref so far
+	counted     storage.Seq // the last entry that was looked at for that
 	total       uint64
 }
 
@@ -203,7 +214,10 @@ func (r *restorer) cut(e storage.Entry, c candidate) bool {
 		r.report.Cut = fmt.Sprintf("stopped before #%d, as asked", e.Seq)
 	case !r.o.At.IsZero() && e.Time.After(r.o.At):
 		r.report.Cut = fmt.Sprintf("stopped before #%d of %s, the first one after %s", e.Seq, e.Time.Format(time.RFC3339), r.o.At.UTC().Format(time.RFC3339))
+	case r.o.AtMove != nil && r.moves == r.o.AtMove.Count:
+		r.report.Cut = fmt.Sprintf("stopped before #%d, since %s is where it should be", e.Seq, r.o.AtMove.Ref)
 	default:
+		r.countMove(e)
 		return false
 	}
 	r.done = true
@@ -212,6 +226,32 @@ func (r *restorer) cut(e storage.Entry, c candidate) bool {
 			c.src.name, e.Seq, c.modified.UTC().Format(time.RFC3339), e.Time.Format(time.RFC3339))
 	}
 	return true
+}
+
+// countMove counts the moves of AtMove's ref; an entry that comes again, from another mirror, counts once.
+func (r *restorer) countMove(e storage.Entry) {
+	m := r.o.AtMove
+	if m == nil || e.Seq <= r.counted {
+		return
+	}
+	r.counted = e.Seq
+	if e.Repo == m.Repo && slices.ContainsFunc(e.Refs, func(u storage.RefUpdate) bool { return u.Name == m.Ref }) {
+		r.moves++
+	}
+}
+
+// countMoves counts in what the store has already.
+func (r *restorer) countMoves() error {
+	for r.o.AtMove != nil {
+		page, err := r.to.Entries(r.counted, 0)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, e := range page {
+			r.countMove(e)
+		}
+	}
+	return nil
 }
 
 // checkClock warns, in a restore to a point in time, of an entry that says it is from before that point and was
@@ -228,6 +268,7 @@ func (r *restorer) checkClock(e storage.Entry, c candidate) {
 // conclude fills in what the report says at the end.
 func (r *restorer) conclude() {
 	rep := r.report
+	rep.Moves = r.moves
 	rep.Last, rep.Head, rep.Time = r.at.Last, r.at.Head, r.time
 	rep.Epoch, rep.Segment = r.at.Epoch, r.at.Number
 	rep.Mirrors = r.mirrors.reports()

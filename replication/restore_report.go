@@ -37,6 +37,7 @@ type Report struct {
 	Packs   int64       `json:"packs"`
 	Bytes   int64       `json:"bytes"` // of packs, as they were received
 	Repos   int         `json:"repositories"`
+	Moves   int64       `json:"-"` // of the ref that RestoreOptions.AtMove names
 
 	Last    storage.Seq  `json:"last"` // the last entry of the store
 	Time    time.Time    `json:"time"` // of Last

@@ -112,6 +112,9 @@ func (r *restorer) resume(seq storage.Seq, head storage.Hash) error {
 	}
 	r.at.Last, r.at.Head = seq, head
 	r.report.Resumed = seq
+	if err := r.countMoves(); err != nil {
+		return err
+	}
 	return r.readJournal()
 }
 

@@ -390,3 +390,37 @@ func TestRestoreProgress(t *testing.T) {
 		t.Errorf("last progress %+v", last)
 	}
 }
+
+// TestRestoreAtMove stops where a ref has been moved for the second time, at once and in two goes.
+func TestRestoreAtMove(t *testing.T) {
+	h := copyHistory(t)
+	entries, _ := h.store.Entries(0, 0)
+	move := &replication.RefMove{}
+	var at []storage.Seq // the entries that move it
+	for _, e := range entries {
+		for _, u := range e.Refs {
+			if move.Ref == "" && u.Target == "" && e.Seq > 2 {
+				move.Repo, move.Ref = e.Repo, u.Name
+			}
+			if e.Repo == move.Repo && u.Name == move.Ref {
+				at = append(at, e.Seq)
+			}
+		}
+	}
+	if move.Count = 2; len(at) < 3 {
+		t.Fatalf("%s is moved %d times only", move.Ref, len(at))
+	}
+	for _, first := range []storage.Seq{0, at[0] - 1, at[0], at[1]} {
+		o := replication.RestoreOptions{AtMove: move}
+		if first > 0 {
+			to, _ := h.mustRestore(replication.RestoreOptions{AtSeq: first})
+			if rep, err := h.restore(to, o); err != nil || rep.Last < at[1] || rep.Last >= at[2] || rep.Moves != 2 {
+				t.Errorf("from #%d on: %v\n%s", first, err, rep)
+			}
+			continue
+		}
+		if _, rep := h.mustRestore(o); rep.Last < at[1] || rep.Last >= at[2] || rep.Moves != 2 || rep.Cut == "" {
+			t.Errorf("report:\n%s", rep)
+		}
+	}
+}

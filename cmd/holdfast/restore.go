@@ -21,6 +21,7 @@ import (
 	"holdfast/replication"
 	"holdfast/replication/s3"
 	"holdfast/storage"
+	"holdfast/storage/svnfs"
 )
 
 func restoreCommand(a *app) *cobra.Command {
@@ -49,7 +50,7 @@ missing; what could be restored is there all the same.`,
 	f := cmd.Flags()
 	f.StringVar(&o.kit, "kit", "", "the recovery kit's `directory`")
 	f.StringSliceVar(&o.mirrors, "mirror", nil, "read only the mirror of this `name`; may be repeated (default: all)")
-	f.StringVar(&o.at, "at", "", "restore up to a `point`: a time such as 2026-01-31T12:00:00Z, or the number of an entry")
+	f.StringVar(&o.at, "at", "", "restore up to a `point`: a time such as 2026-01-31T12:00:00Z, the number of an entry, or with one Subversion --repo a revision such as r123")
 	f.StringSliceVar(&o.repos, "repo", nil, "restore only the repository of this `name` or id; may be repeated (default: all)")
 	f.StringVar(&o.head, "head", "", "where the journal has branches, take the one that holds the entry with this `hash`")
 	f.StringVar(&o.config, "config", "", "the configuration `file` for NEWDIR, in place of the one that the journal recorded")
@@ -90,6 +91,9 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 	if o.Repos, err = a.repoIDs(ctx, sources, kit, o, f.repos); err != nil {
 		return err
 	}
+	if o.AtMove != nil {
+		o.AtMove.Repo = o.Repos[0]
+	}
 	report, err := a.runRestore(ctx, sources, kit, f, o)
 	if err == nil {
 		err = asAsked(&report, o)
@@ -113,6 +117,9 @@ func (a *app) restore(ctx context.Context, f restoreFlags) error {
 // entry that was asked for, or brought back nothing.
 func asAsked(r *replication.Report, o replication.RestoreOptions) error {
 	switch {
+	case o.AtMove != nil && r.Moves < o.AtMove.Count:
+		r.Missing = append(r.Missing, fmt.Sprintf("revision r%d: it was asked for, and the journal on these mirrors ends before it", o.AtMove.Count-1))
+		return replication.ErrIncomplete
 	case o.AtSeq > r.Last:
 		r.Missing = append(r.Missing, fmt.Sprintf("entry #%d: it was asked for, and the journal on these mirrors ends at #%d", o.AtSeq, r.Last))
 		return replication.ErrIncomplete
@@ -128,8 +135,13 @@ func (f restoreFlags) options() (o replication.RestoreOptions, err error) {
 	if f.at != "" {
 		if seq, err := strconv.ParseUint(strings.TrimPrefix(f.at, "#"), 10, 63); err == nil && seq > 0 {
 			o.AtSeq = storage.Seq(seq)
+		} else if rev, err := strconv.ParseUint(strings.TrimPrefix(f.at, "r"), 10, 62); err == nil && f.at[0] == 'r' {
+			if len(f.repos) != 1 {
+				return o, usagef("--at %s is a revision: of which repository? Name one with --repo", f.at)
+			}
+			o.AtMove = &replication.RefMove{Ref: svnfs.RevsRef, Count: int64(rev) + 1}
 		} else if o.At, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return o, usagef("--at wants a time such as 2026-01-31T12:00:00Z or the number of an entry, not %q", f.at)
+			return o, usagef("--at wants a time such as 2026-01-31T12:00:00Z the number of an entry, or a revision such as r123, not %q", f.at)
 		}
 	}
 	if f.head != "" {
