@@ -35,11 +35,11 @@
 // # Merges
 //
 // Maintain merges packs whose entries are shipped: the newest ones into one when they are many, and all of a large repository
-// into one of what the refs lead to and a cruft pack of the rest, once it has grown by half (mergeplan.go). Nothing is
-// dropped. A new pack is verified as a push is, and takes the place of the others in one write of host.db, which marks them as
-// gone (mergerun.go). Who uses what a lookup told him holds a view from before the lookup (views.go). Once none is held from
-// before the merge, gone packs are swept up: from index.db, from the disk, from host.db's list (sweep.go). The records
-// of received packs stay, since entries name them.
+// into one of what the refs lead to and a cruft pack of the rest, once it has grown by half (mergeplan.go). Nothing is dropped.
+// Full merges look for deltas for what is stored whole (mergedelta.go). A new pack is verified as a push is, and takes the
+// place of the others in one write of host.db, which marks them as gone (mergerun.go). Who uses what a lookup told him holds a
+// view from before the lookup (views.go). Once none is held from before the merge, gone packs are swept up: from index.db, from
+// the disk, from host.db's list (sweep.go). The records of received packs stay, since entries name them.
 //
 // # Clones
 //

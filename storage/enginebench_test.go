@@ -2,10 +2,12 @@ package storage_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -127,4 +129,56 @@ func cpuTime(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkMerge pushes a real repository, all but its last first-parent commits at once and these one by one, and merges
+// all of it into a base pack. HOLDFAST_BENCH_REPO names a bare one, HOLDFAST_BENCH_PUSHES how many pushes follow the first.
+func BenchmarkMerge(b *testing.B) {
+	dir := os.Getenv("HOLDFAST_BENCH_REPO")
+	if dir == "" {
+		b.Skip("set HOLDFAST_BENCH_REPO to a bare repository")
+	}
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("HOLDFAST_BENCH_PUSHES"), "1000"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	src := &git{t: b, dir: dir}
+	line := strings.Fields(string(src.run(nil, "rev-list", "--first-parent", "-n", strconv.Itoa(n+1), "HEAD")))
+	s := open(b, b.TempDir(), storage.Options{MergeShare: 100, NoSync: true})
+	var repo *storage.Repo
+	var last object.ID
+	for _, hex := range slices.Backward(line) {
+		tip := src.id([]byte(hex))
+		if repo == nil {
+			repo = receiveFile(b, s, packFile(b, src, tip), tip)
+		} else {
+			push(b, repo, src.packObjects([]object.ID{tip}, []object.ID{last}, "--thin"), update("refs/heads/main", last, tip))
+		}
+		last = tip
+	}
+	if err := s.Fill(repo.ID()); err != nil {
+		b.Fatal(err)
+	}
+	before, err := repo.Stats()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		begin := cpuTime(b)
+		if err := s.MergeFully(repo.ID()); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric((cpuTime(b) - begin).Seconds(), "cpu-s")
+	}
+	after, err := repo.Stats()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(before.Bytes), "B-before")
+	b.ReportMetric(float64(after.Bytes), "B-after")
+	b.ReportMetric(float64(after.Packs), "packs")
+	status, _ := os.ReadFile("/proc/self/status")
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	kb, _ := strconv.ParseFloat(strings.Fields(peak)[0], 64)
+	b.ReportMetric(kb/1024, "peak-MiB")
 }

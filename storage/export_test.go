@@ -1,6 +1,11 @@
 package storage
 
-import "context"
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+)
 
 // Fill makes index.db cover all of the repository's packs.
 func (s *Store) Fill(id RepoID) error {
@@ -48,4 +53,25 @@ func (s *Store) BaseObjects(id RepoID) int {
 // Merge makes all merges that are due in a repository. Packs with an entry past settled stay.
 func (s *Store) Merge(ctx context.Context, id RepoID, settled Seq) error {
 	return s.mergeAll(ctx, id, settled)
+}
+
+// MergeFully merges all packs of a repository into a base pack and a cruft pack.
+func (s *Store) MergeFully(id RepoID) error {
+	rec, err := s.repoRecord(id)
+	if err != nil {
+		return err
+	}
+	st, err := s.repoState(id, rec.Init.Format)
+	if err != nil {
+		return err
+	}
+	live, _, err := st.packs()
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(live, func(a, b *packRecord) int { return cmp.Compare(a.first(), b.first()) })
+	if err := st.merge(context.Background(), mergePlan{packs: live, full: true}, math.MaxUint64); err != nil {
+		return err
+	}
+	return st.sweep()
 }

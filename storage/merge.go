@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,9 +19,9 @@ import (
 
 // merge writes the objects of several packs into one, or, if it is a full one, into a base pack and a cruft pack. It takes
 // about 100 bytes of memory an object. Entries are copied as they are stored; a delta whose base does not come along keeps
-// it as an added base, as a thin pack does when it is received.
+// it as an added base, as a thin pack does when it is received. Full merges look for deltas for what is stored whole.
 type merge struct {
-	ctx  context.Context
+	*pacer
 	st   *repoState
 	from []*oldPack // by first, then cruft
 	full bool
@@ -32,7 +31,6 @@ type merge struct {
 	entries []mergeEntry      // by at; own ones and added bases
 	chosen  []uint32          // object -> its entry to copy, none
 	bases   map[uint32]uint32 // object -> an entry that is an added base
-	worked  time.Time         // when the last pause ended
 }
 
 // mergeEntry is an entry of a pack that is merged.
@@ -43,6 +41,7 @@ type mergeEntry struct {
 	object uint32 // number in merge.set
 	base   uint32 // of a delta: number of the base in merge.set; none if it is stored whole
 	crc    uint32
+	size   uint32 // inflated; math.MaxUint32 stands for more
 	depth  uint16 // of its chain of deltas in the new pack
 	typ    object.Type
 	flags  uint8
@@ -55,13 +54,14 @@ const (
 	added   = 1 << iota // a base that was added to its pack
 	aside               // goes into the cruft pack
 	waiting             // is to be written once its base is
+	renewed             // base is a new one
 )
 
 func (m *merge) add(rank int, id object.ID, loc location, flags uint8) {
 	var raw [32]byte
 	i, _ := m.set.add(id.Append(raw[:0]))
 	m.entries = append(m.entries, mergeEntry{at: entryPlace(uint32(rank), loc.offset), length: loc.length, object: i, base: none,
-		crc: loc.crc, typ: loc.typ, flags: flags})
+		crc: loc.crc, size: uint32(min(loc.size, math.MaxUint32)), typ: loc.typ, flags: flags})
 }
 
 func (m *merge) id(e *mergeEntry) object.ID { return m.set.id(e.object) }
@@ -155,7 +155,9 @@ type output struct {
 	bases []uint32 // objects to add
 	added map[uint32]bool
 
-	w *pack.Writer
+	w     *pack.Writer
+	index pack.DeltaIndex // for new deltas
+	delta []byte
 }
 
 // outputs says what goes where.
@@ -257,6 +259,11 @@ func (o *output) addBases() {
 // write writes the pack into the quarantine and verifies it.
 func (o *output) write() (p *txnPack, err error) {
 	m, s := o.m, o.m.st.s
+	if m.full && !o.cruft {
+		if err := o.deltify(); err != nil {
+			return nil, err
+		}
+	}
 	o.addBases()
 	f, err := os.CreateTemp(s.quarantineDir(), "*.pack")
 	if err != nil {
@@ -347,8 +354,11 @@ func (o *output) writeEntry(e *mergeEntry) error {
 		base, e.depth = pack.Base{Offset: b.to}, b.depth+1
 	}
 	e.to = to
-	if whole {
+	switch {
+	case whole:
 		return o.writeWhole(e)
+	case e.flags&renewed != 0:
+		return o.writeDelta(e, o.own(e.base), base)
 	}
 	return o.copyEntry(e, base)
 }
@@ -447,24 +457,4 @@ func (m *merge) room() error {
 		return fmt.Errorf("the disk has %d bytes free, and it takes %d to merge packs: %w", free, need, unix.ENOSPC)
 	}
 	return nil
-}
-
-// pace lets others run: merging takes Options.MergeShare of a core, and less while pushes are under way.
-func (m *merge) pace() error {
-	const slice = 20 * time.Millisecond
-	share := m.st.s.opts.MergeShare
-	if share < 100 && m.st.s.pushes.Load() > 0 {
-		share = max(1, share/5)
-	}
-	busy := time.Since(m.worked)
-	if share < 100 && busy >= slice && m.ctx.Err() == nil {
-		timer := time.NewTimer(min(busy*time.Duration(100-share)/time.Duration(share), time.Second))
-		defer timer.Stop()
-		select {
-		case <-m.ctx.Done():
-		case <-timer.C:
-		}
-		m.worked = time.Now()
-	}
-	return m.ctx.Err()
 }

@@ -63,7 +63,7 @@ func (m *merge) listPack(rank int, old *oldPack) error {
 	ends := recs.offsets()
 	old.prefixes = []uint16{}
 	for _, rec := range got.Records {
-		loc := location{offset: rec.Offset, length: lengthAt(ends, rec.Offset), typ: rec.Type, crc: rec.CRC}
+		loc := location{offset: rec.Offset, length: lengthAt(ends, rec.Offset), size: rec.Size, typ: rec.Type, crc: rec.CRC}
 		if rec.Offset >= recs.bounds.added {
 			m.add(rank, rec.ID, loc, added)
 			continue

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 )
 
 // mergedPack is a pack that a merge puts in the place of others: one that it wrote, or one of those others, which has all
@@ -32,7 +31,7 @@ var errOvertaken = errors.New("a push needs one of the packs as it was")
 
 // merge merges packs of the repository, those that the plan names, and returns what came of it.
 func (st *repoState) merge(ctx context.Context, plan mergePlan, settled Seq) error {
-	m := &merge{ctx: ctx, st: st, full: plan.full, set: newObjectSet(st.format), worked: time.Now()}
+	m := &merge{pacer: st.s.newPacer(ctx), st: st, full: plan.full, set: newObjectSet(st.format)}
 	for _, rec := range plan.packs {
 		m.from = append(m.from, &oldPack{rec: rec})
 	}
