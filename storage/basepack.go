@@ -138,7 +138,7 @@ func (st *repoState) setBase(b *basePack) {
 	st.dropBase(last)
 }
 
-// loadBase opens the graph file that index.db names. One that is lost or broken is made again behind the next fill.
+// loadBase opens the graph file that index.db names. One that is lost or broken is made again in the background.
 func (st *repoState) loadBase() {
 	if !st.hasIndex() {
 		return
@@ -156,6 +156,18 @@ func (st *repoState) loadBase() {
 	if err != nil {
 		st.s.opts.Log.Warn("a graph file is made again", "repo", st.id, "err", err)
 	}
+}
+
+// lacksBase reports whether there is no base pack, though one of the packs can be it: the graph file was lost, or not made yet.
+func (st *repoState) lacksBase(live []*packRecord) bool {
+	st.base.mu.Lock()
+	defer st.base.mu.Unlock()
+	return st.base.base == nil && slices.ContainsFunc(live, st.canBeBase)
+}
+
+// canBeBase reports whether a pack is large enough to be the base pack, and holds nothing but its own objects.
+func (st *repoState) canBeBase(rec *packRecord) bool {
+	return int(rec.Info.Objects) >= st.s.opts.GraphObjects && rec.Stored == rec.Info.Size
 }
 
 func (st *repoState) openBase(number uint32) error {
@@ -210,7 +222,7 @@ func (st *repoState) chooseBase() error {
 	ctx, cancel := st.s.untilStopped(context.Background())
 	defer cancel()
 	for _, rec := range recs {
-		if err := st.makeGraph(ctx, rec.Number); !errors.Is(err, graph.ErrOpen) {
+		if err := st.makeGraph(rec.Number, ctx.Err); !errors.Is(err, graph.ErrOpen) {
 			if err == nil {
 				st.base.tried = next
 			}
@@ -233,8 +245,8 @@ func (st *repoState) moveBase(ctx context.Context) error {
 		return nil
 	}
 	rec, err := st.firstPack()
-	if err == nil && rec != nil && int(rec.Info.Objects) >= st.s.opts.GraphObjects && rec.Info.Size == rec.Stored {
-		if err = st.makeGraph(ctx, rec.Number); err == nil {
+	if err == nil && rec != nil && st.canBeBase(rec) {
+		if err = st.makeGraph(rec.Number, st.s.newPacer(ctx).pace); err == nil {
 			return nil
 		}
 	}
@@ -259,20 +271,20 @@ func (st *repoState) firstPack() (first *packRecord, err error) {
 }
 
 // makeGraph makes the graph file of a pack and makes it the base pack. Its records must be in index.db. If the pack is not
-// closed under links, the error wraps graph.ErrOpen.
-func (st *repoState) makeGraph(ctx context.Context, number uint32) error {
+// closed under links, the error wraps graph.ErrOpen. pace is called every now and then, and ends it with an error.
+func (st *repoState) makeGraph(number uint32, pace func() error) error {
 	rec, err := st.livePack(number)
 	if err != nil {
 		return err
 	}
-	objects, err := st.graphObjects(ctx, number)
+	objects, err := st.graphObjects(number, pace)
 	if err != nil {
 		return err
 	}
 	if len(objects) != int(rec.Info.Objects) {
 		return fmt.Errorf("%w: it holds an object twice", graph.ErrOpen)
 	}
-	if err := st.writeGraph(ctx, rec, number, objects); err != nil {
+	if err := st.writeGraph(rec, number, objects, pace); err != nil {
 		return err
 	}
 	if err := st.putIndexMeta(indexGraph, binary.BigEndian.AppendUint32(nil, number)); err != nil {
@@ -291,14 +303,14 @@ func (st *repoState) makeGraph(ctx context.Context, number uint32) error {
 	return nil
 }
 
-func (st *repoState) writeGraph(ctx context.Context, rec *packRecord, number uint32, objects []graph.Object) error {
+func (st *repoState) writeGraph(rec *packRecord, number uint32, objects []graph.Object, pace func() error) error {
 	path := st.graphPath(rec.Info.ID)
 	tmp, err := os.CreateTemp(st.s.quarantineDir(), "graph")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name())
-	err = graph.Write(ctx, tmp, st.format, rec.Stored, objects, st.contentAt(number, objects))
+	err = graph.Write(context.Background(), tmp, st.format, rec.Stored, objects, st.contentAt(number, objects, pace))
 	if err == nil {
 		err = st.s.step(StepGraphWritten)
 	}
@@ -312,8 +324,11 @@ func (st *repoState) writeGraph(ctx context.Context, rec *packRecord, number uin
 }
 
 // contentAt returns a function that reads the object at a place in a pack.
-func (st *repoState) contentAt(number uint32, objects []graph.Object) func(place uint32) ([]byte, error) {
+func (st *repoState) contentAt(number uint32, objects []graph.Object, pace func() error) func(place uint32) ([]byte, error) {
 	return func(place uint32) ([]byte, error) {
+		if err := pace(); err != nil {
+			return nil, err
+		}
 		_, data, err := st.readAt(location{number: number, offset: objects[place].Offset})
 		return data, err
 	}
@@ -329,10 +344,10 @@ func (st *repoState) putIndexMeta(key, value []byte) error {
 }
 
 // graphObjects returns the objects of a pack in the order of their offsets.
-func (st *repoState) graphObjects(ctx context.Context, number uint32) ([]graph.Object, error) {
+func (st *repoState) graphObjects(number uint32, pace func() error) ([]graph.Object, error) {
 	var objects []graph.Object
 	pick := func(n uint32) bool { return n == number }
-	err := st.eachRecord(pick, ctx.Err, func(_ uint32, id object.ID, loc location) {
+	err := st.eachRecord(pick, pace, func(_ uint32, id object.ID, loc location) {
 		objects = append(objects, graph.Object{ID: id, Offset: loc.offset, Size: loc.size, Type: loc.typ, CRC: loc.crc})
 	})
 	if err != nil {
@@ -345,8 +360,10 @@ func (st *repoState) graphObjects(ctx context.Context, number uint32) ([]graph.O
 	}
 	defer st.s.packs.release(h)
 	for i := range objects {
-		if i%writeEvery == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
+		if i%writeEvery == 0 {
+			if err := pace(); err != nil {
+				return nil, err
+			}
 		}
 		if objects[i].Base, err = st.basePlace(h.value, number, objects, i); err != nil {
 			return nil, err

@@ -41,11 +41,11 @@ func (c *checker) compareGraph(st *repoState, base *basePack, to *comparer) erro
 	if rec == nil {
 		return fmt.Errorf("%w: host.db does not know the pack", ErrCorrupt)
 	}
-	objects, err := st.graphObjects(c.ctx, base.number)
+	objects, err := st.graphObjects(base.number, c.ctx.Err)
 	if err != nil {
 		return err
 	}
-	err = graph.Write(c.ctx, to, st.format, rec.Stored, objects, st.contentAt(base.number, objects))
+	err = graph.Write(c.ctx, to, st.format, rec.Stored, objects, st.contentAt(base.number, objects, c.ctx.Err))
 	if err != nil {
 		return err
 	}

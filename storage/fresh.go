@@ -272,7 +272,9 @@ func (st *repoState) load() error {
 	st.fresh.mu.Unlock()
 	st.loadBase()
 	if missing < len(live) {
-		st.s.filler.add(st)
+		st.s.filler.add(st) // which sees to the graph file too
+	} else if st.lacksBase(live) {
+		st.s.graphs.add(st)
 	}
 	return st.removeFilled(filled)
 }
