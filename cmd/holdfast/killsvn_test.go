@@ -29,7 +29,7 @@ func TestKillSvn(t *testing.T) {
 	t.Logf("run again with -seed %d -kills %d", *killSeed, *killRounds)
 	h := newHostAcks(t, 3, 3)
 	h.serve()
-	h.holdfast("repo", "create", "work", "--svn")
+	h.holdfast("repo", "create", "site", "--svn")
 
 	writers := make([]*svnWriter, 4)
 	for i := range writers {
@@ -57,14 +57,14 @@ func TestKillSvn(t *testing.T) {
 		commits += len(w.texts)
 	}
 	t.Logf("%d commits were acknowledged over %d kills", commits, *killRounds)
-	dump := h.holdfast("svn", "dump", "work")
+	dump := h.holdfast("svn", "dump", "site")
 	h.server.stop()
 
 	for i := range h.mirrors {
 		dir := filepath.Join(h.dir, fmt.Sprint("restored-svn-", i))
 		h.run(h.env(), h.bin, "restore", "--kit", h.kit, "--data", dir, "--mirror", h.mirrorName(i))
 		h.run(h.env(), h.bin, "check", "--data", dir)
-		if got := h.run(h.env(), h.bin, "svn", "dump", "work", "--data", dir); got != dump {
+		if got := h.run(h.env(), h.bin, "svn", "dump", "site", "--data", dir); got != dump {
 			t.Errorf("the repository that %s brings back has another dump: %d bytes, not %d", h.mirrorName(i), len(got), len(dump))
 		}
 		restored := h.serveDir(dir)
@@ -105,7 +105,7 @@ func (w *svnWriter) svn(at *process, args ...string) (string, error) {
 	return string(out), err
 }
 
-const killURL = "svn+ssh://git@127.0.0.1/work/"
+const killURL = "svn+ssh://git@127.0.0.1/site/"
 
 // work commits until ctx ends.
 func (w *svnWriter) work(ctx context.Context) {

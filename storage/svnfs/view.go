@@ -2,10 +2,8 @@ package svnfs
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -30,11 +28,10 @@ import (
 //     out (.git, say), are left out. Other properties are not shown.
 const viewRules = 1
 
-// viewRef is a directory that is shown as a branch or a tag.
-type viewRef struct {
-	ref  string
+// viewDir is a directory that is shown as a branch or a tag.
+type viewDir struct {
 	path string
-	id   ID // of the directory
+	id   ID // zero if it is not there
 }
 
 // viewer makes a revision's part of the view.
@@ -54,74 +51,101 @@ func (b *builder) viewUpdates(old *record, root ID, props svn.Props, uuid string
 	}
 	v := &b.view
 	*v = viewer{b: b, uuid: uuid, props: props, trees: map[ID]ID{}}
-	before, err := v.refs(old)
+	was, err := v.layout(old)
 	if err != nil {
 		return nil, err
 	}
-	after, err := v.refs(now)
+	is, err := v.layout(now)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range refNames(before, after) {
-		was, is := before[name], after[name]
-		if was == is {
-			continue
-		}
-		if err := v.move(name, was, is); err != nil {
+	for _, dir := range [...]string{"branches", "tags"} {
+		if err := v.moveAll(dir, was.dirs[dir], is.dirs[dir]); err != nil {
 			return nil, err
 		}
 	}
-	return v.updates, nil
+	if was.trunk != is.trunk {
+		err = v.move(trunkRef, was.trunk, is.trunk)
+	}
+	return v.updates, err
 }
 
-func refNames(before, after map[string]viewRef) (names []string) {
-	for name := range before {
-		names = append(names, name)
-	}
-	for name := range after {
-		if _, ok := before[name]; !ok {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
+// layout is what of a root directory is shown.
+type layout struct {
+	trunk viewDir       // the zero value if there is none
+	dirs  map[string]ID // of branches and tags, by name
 }
 
-// refs returns what of a root directory is shown, by ref.
-func (v *viewer) refs(root *record) (map[string]viewRef, error) {
-	refs := map[string]viewRef{}
-	laidOut := false
+func (v *viewer) layout(root *record) (l layout, err error) {
+	l.dirs = map[string]ID{}
 	for _, name := range [...]string{"branches", "tags", "trunk"} {
-		e, ok, err := v.b.entry(root, name)
-		if err != nil {
-			return nil, err
+		if e, ok, err := v.b.entry(root, name); err != nil {
+			return l, err
+		} else if ok && e.kind == svn.Dir {
+			l.dirs[name] = e.id
 		}
-		if !ok || e.kind != svn.Dir {
-			continue
+	}
+	switch id, ok := l.dirs["trunk"]; {
+	case ok:
+		l.trunk = viewDir{"/trunk", id}
+	case len(l.dirs) == 0:
+		l.trunk = viewDir{"/", root.id}
+	}
+	return l, nil
+}
+
+// moveAll makes the refs of a directory of branches or tags follow what is different in it.
+func (v *viewer) moveAll(dir string, was, is ID) error {
+	if was == is {
+		return nil
+	}
+	before, err := v.listOf(was)
+	if err != nil {
+		return err
+	}
+	after, err := v.listOf(is)
+	if err != nil {
+		return err
+	}
+	for i, j := 0, 0; i < len(before) || j < len(after); {
+		var name string
+		var old, now ID
+		if i < len(before) && (j == len(after) || before[i].name <= after[j].name) {
+			name, old = before[i].name, dirID(before[i])
+			i++
 		}
-		laidOut = true
-		if name == "trunk" {
-			refs[trunkRef] = viewRef{trunkRef, "/trunk", e.id}
-			continue
+		if j < len(after) && (name == "" || after[j].name == name) {
+			name, now = after[j].name, dirID(after[j])
+			j++
 		}
-		dir, err := v.b.record(e.id)
-		if err != nil {
-			return nil, err
-		}
-		entries, err := v.b.entriesOf(dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if r, ok := viewRefOf("/" + name + "/" + e.name); ok && e.kind == svn.Dir {
-				refs[r] = viewRef{r, "/" + name + "/" + e.name, e.id}
+		path := "/" + dir + "/" + name
+		if ref, ok := viewRefOf(path); ok && old != now {
+			if err := v.move(ref, viewDir{path, old}, viewDir{path, now}); err != nil {
+				return err
 			}
 		}
 	}
-	if !laidOut {
-		refs[trunkRef] = viewRef{trunkRef, "/", root.id}
+	return nil
+}
+
+// listOf returns a directory's entries, none for the zero ID.
+func (v *viewer) listOf(id ID) ([]dirEntry, error) {
+	if id.IsZero() {
+		return nil, nil
 	}
-	return refs, nil
+	r, err := v.b.record(id)
+	if err != nil {
+		return nil, err
+	}
+	return v.b.entriesOf(r)
+}
+
+// dirID is the id of an entry that is a directory, else zero: a file is no branch.
+func dirID(e dirEntry) ID {
+	if e.kind != svn.Dir {
+		return ID{}
+	}
+	return e.id
 }
 
 const trunkRef = "refs/heads/trunk"
@@ -158,7 +182,7 @@ func refName(name string) string {
 }
 
 // move makes a ref follow its directory.
-func (v *viewer) move(ref string, was, is viewRef) error {
+func (v *viewer) move(ref string, was, is viewDir) error {
 	old, err := v.b.f.viewCommit(ref, v.b.rev-1)
 	if err != nil {
 		return err
@@ -176,7 +200,7 @@ func (v *viewer) move(ref string, was, is viewRef) error {
 }
 
 // commit returns the commit of a directory that was changed.
-func (v *viewer) commit(was, is viewRef, old ID) (ID, error) {
+func (v *viewer) commit(was, is viewDir, old ID) (ID, error) {
 	dir, err := v.b.record(is.id)
 	if err != nil {
 		return ID{}, err
@@ -210,7 +234,7 @@ func (v *viewer) commit(was, is viewRef, old ID) (ID, error) {
 }
 
 // parent returns the commit that a directory's goes on from, and the directory that it shows; zero and nil if it begins anew.
-func (v *viewer) parent(was, is viewRef, dir *record, old ID) (ID, *record, error) {
+func (v *viewer) parent(was, is viewDir, dir *record, old ID) (ID, *record, error) {
 	if dir.created == v.b.rev && dir.copyFrom != nil {
 		return v.source(dir.copyFrom)
 	}
@@ -254,220 +278,10 @@ func (v *viewer) treeOf(commit ID) (ID, error) {
 	return c.Tree, err
 }
 
-// gitEntry is an entry of a tree.
-type gitEntry struct {
-	mode uint32
-	name string
-	id   ID
-}
-
-// tree returns the git tree of a directory, the zero ID if there is nothing to be shown. old, if not nil, is one that oldTree shows: what
-// is the same there is taken over.
-func (v *viewer) tree(dir, old *record, oldTree ID) (ID, error) {
-	if old != nil && old.id == dir.id && !oldTree.IsZero() {
-		return oldTree, nil
-	}
-	if id, ok := v.trees[dir.id]; ok {
-		return id, nil
-	}
-	if id, ok := v.b.f.viewTrees.get(dir.id); ok {
-		return id, nil
-	}
-	entries, err := v.b.entriesOf(dir)
-	if err != nil {
-		return ID{}, err
-	}
-	before, shown, err := v.before(old, oldTree)
-	if err != nil {
-		return ID{}, err
-	}
-	var list []gitEntry
-	for _, e := range entries {
-		g, err := v.entry(e, before, shown)
-		if err != nil {
-			return ID{}, err
-		}
-		if !g.id.IsZero() {
-			list = append(list, g)
-		}
-	}
-	id := ID{}
-	if len(list) > 0 {
-		if id, err = v.add(object.Tree, encodeGitTree(list), oldTree); err != nil {
-			return ID{}, err
-		}
-	}
-	v.trees[dir.id] = id
-	return id, nil
-}
-
-// before returns the entries of an older version of a directory, and of the tree that shows it, by name.
-func (v *viewer) before(old *record, oldTree ID) (map[string]dirEntry, map[string]gitEntry, error) {
-	if old == nil || oldTree.IsZero() {
-		return nil, nil, nil
-	}
-	entries, err := v.b.entriesOf(old)
-	if err != nil {
-		return nil, nil, err
-	}
-	_, data, err := v.b.f.repo.ReadObject(oldTree)
-	if err != nil {
-		return nil, nil, err
-	}
-	before, shown := make(map[string]dirEntry, len(entries)), make(map[string]gitEntry, len(entries))
-	for _, e := range entries {
-		before[e.name] = e
-	}
-	for e, err := range object.TreeEntries(v.b.f.format, data) {
-		if err != nil {
-			return nil, nil, err
-		}
-		shown[string(e.Name)] = gitEntry{e.Mode, string(e.Name), e.ID}
-	}
-	return before, shown, nil
-}
-
-// entry returns how an entry is shown; not at all, with the zero ID.
-func (v *viewer) entry(e dirEntry, before map[string]dirEntry, shown map[string]gitEntry) (gitEntry, error) {
-	was, g := before[e.name], shown[e.name]
-	if was.id == e.id && !e.id.IsZero() {
-		return g, nil
-	}
-	n, err := v.b.record(e.id)
-	if err != nil {
-		return gitEntry{}, err
-	}
-	if e.kind == svn.Dir {
-		var old *record
-		if was.kind == svn.Dir && g.mode == object.ModeTree {
-			if old, err = v.b.record(was.id); err != nil {
-				return gitEntry{}, err
-			}
-		}
-		id, err := v.tree(n, old, g.id)
-		return v.allowed(gitEntry{object.ModeTree, e.name, id}), err
-	}
-	g, err = v.file(e.name, n)
-	return v.allowed(g), err
-}
-
-// maxLink bounds the target of a symbolic link.
-const maxLink = 4096
-
-func (v *viewer) file(name string, n *record) (gitEntry, error) {
-	g := gitEntry{object.ModeFile, name, n.text.blob}
-	props, err := v.b.propsOf(n.props)
-	if err != nil {
-		return g, err
-	}
-	if _, ok := props["svn:executable"]; ok {
-		g.mode = object.ModeExecutable
-	}
-	if _, ok := props["svn:special"]; !ok || n.text.size > maxLink {
-		return g, nil
-	}
-	text, err := v.b.textOf(n.text.blob)
-	if err != nil {
-		return g, err
-	}
-	if target, ok := bytes.CutPrefix(text, []byte("link ")); ok && len(target) > 0 {
-		g.mode = object.ModeSymlink
-		g.id, err = v.add(object.Blob, target, ID{})
-	}
-	return g, err
-}
-
-// allowed returns an entry, or none if git would refuse it: a clone must not be in danger, nor a commit fail because of the view.
-func (v *viewer) allowed(g gitEntry) gitEntry {
-	if g.id.IsZero() {
-		return g
-	}
-	ok := true
-	check := object.Checker{Format: v.b.f.format, Special: func(s object.Special, id []byte) {
-		text, err := v.b.textOf(object.NewID(v.b.f.format, id))
-		ok = ok && err == nil && object.CheckSpecial(s, text) == nil
-	}}
-	if err := check.Check(object.Tree, encodeGitTree([]gitEntry{g})); err != nil || !ok {
-		return gitEntry{}
-	}
-	return g
-}
-
-func encodeGitTree(list []gitEntry) (b []byte) {
-	slices.SortFunc(list, func(x, y gitEntry) int { return cmp.Compare(gitOrder(x), gitOrder(y)) })
-	for _, e := range list {
-		b = appendTreeEntry(b, e.mode, e.name, e.id)
-	}
-	return b
-}
-
-// gitOrder is a name as git sorts it: a directory's ends in a slash.
-func gitOrder(e gitEntry) string {
-	if e.mode == object.ModeTree {
-		return e.name + "/"
-	}
-	return e.name
-}
-
 // add adds an object of the view.
 func (v *viewer) add(t object.Type, data []byte, base ID) (ID, error) {
 	id := hashObject(v.b.f.format, t, data)
 	return id, v.b.add(packObject{typ: t, id: id, data: data, base: base})
-}
-
-// record, entry, entriesOf, propsOf and textOf see what the builder has made as well as what is stored.
-
-func (b *builder) record(id ID) (*record, error) {
-	if r, ok := b.made[id]; ok {
-		return r, nil
-	}
-	return b.f.node(id)
-}
-
-func (b *builder) entry(r *record, name string) (dirEntry, bool, error) {
-	entries, err := b.entriesOf(r)
-	if err != nil {
-		return dirEntry{}, false, err
-	}
-	e, ok := find(entries, name)
-	return e, ok, nil
-}
-
-func (b *builder) entriesOf(r *record) ([]dirEntry, error) {
-	if r.dir.buckets == nil {
-		return r.dir.inline, nil
-	}
-	all := make([]dirEntry, 0, r.dir.count)
-	for _, id := range r.dir.buckets {
-		entries, ok := b.madeBuckets[id]
-		if !ok {
-			var err error
-			if entries, err = b.f.bucket(id); err != nil {
-				return nil, err
-			}
-		}
-		all = append(all, entries...)
-	}
-	sortEntries(all)
-	return all, nil
-}
-
-func (b *builder) propsOf(id ID) (svn.Props, error) {
-	if o := b.object(id); o != nil {
-		return svn.DecodeProps(o.data)
-	}
-	return b.f.nodeProps(id)
-}
-
-// textOf returns a small text.
-func (b *builder) textOf(id ID) ([]byte, error) {
-	if o := b.object(id); o == nil {
-		return b.f.blob(id)
-	} else if o.text != nil {
-		return io.ReadAll(io.LimitReader(o.text.open(), object.MaxSpecial+1))
-	} else {
-		return o.data, nil
-	}
 }
 
 // viewCommit returns what a ref of the view was at a revision, the zero ID if it was not there.
