@@ -97,15 +97,12 @@ func (f *FS) verifyIndex() error {
 	}
 	anew := newFS(f.repo, x)
 	defer anew.close()
-	if anew.state, err = x.state(); err != nil {
-		return err
-	}
 	if err := anew.catchUp(); err != nil { // while commits go on
 		return err
 	}
 	f.commitMu.Lock()
 	defer f.commitMu.Unlock()
-	if err := errors.Join(f.catchUp(), anew.catchUp()); err != nil {
+	if err := errors.Join(f.catchUp(), anew.catchUp(), f.index.flush(), x.flush()); err != nil {
 		return err
 	}
 	for _, bucket := range [...][]byte{bucketRevs, bucketRevProps, bucketLocks, bucketView} {

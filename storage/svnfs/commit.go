@@ -68,7 +68,7 @@ func (t *Txn) commit(ctx context.Context, c Committer, m storage.Meta) (rev svn.
 	u := newIndexUpdate()
 	u.applied, u.revs[rev] = e.Seq, place
 	for _, move := range moves[1:] {
-		u.moved = append(u.moved, movedRef{move.Name, rev, move.New})
+		u.moved[move.Name] = []movedRef{{rev, move.New}}
 	}
 	f.revisions.put(rev, r)
 	if err = u.apply(facts, nil); err == nil {

@@ -69,7 +69,8 @@ func (u *indexUpdate) apply(facts []fact, props func(svn.Revnum) (svn.Props, err
 }
 
 func newIndexUpdate() *indexUpdate {
-	return &indexUpdate{revs: map[svn.Revnum]revPlace{}, revProps: map[svn.Revnum]svn.Props{}, locks: map[string]*svn.Lock{}}
+	return &indexUpdate{revs: map[svn.Revnum]revPlace{}, revProps: map[svn.Revnum]svn.Props{}, locks: map[string]*svn.Lock{},
+		moved: map[string][]movedRef{}}
 }
 
 func putLock(b *bbolt.Bucket, path string, lock *svn.Lock) error {
@@ -159,26 +160,22 @@ func (f *FS) takeView(u *indexUpdate, e storage.Entry) error {
 	}
 	for _, ref := range e.Refs {
 		if rev.Valid() && ref.Name != RevsRef && ref.Target == "" {
-			u.moved = append(u.moved, movedRef{ref.Name, rev, ref.New})
+			u.moved[ref.Name] = append(u.moved[ref.Name], movedRef{rev, ref.New})
 		}
 	}
 	return nil
 }
 
-// put writes an update and makes it visible.
+// put makes an update of the index visible.
 func (f *FS) put(u *indexUpdate) error {
 	if err := f.index.update(u); err != nil {
 		return err
 	}
-	state, err := f.index.state()
-	if err != nil {
-		return err
-	}
 	f.stateMu.Lock()
-	f.state = state
+	defer f.stateMu.Unlock()
+	f.state = f.index.current()
 	for rev := range u.revProps {
 		delete(f.edited, rev)
 	}
-	f.stateMu.Unlock()
 	return nil
 }

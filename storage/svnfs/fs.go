@@ -3,6 +3,7 @@ package svnfs
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sort"
 	"sync"
@@ -86,26 +87,22 @@ func open(repo *storage.Repo) (*FS, error) {
 		return nil, err
 	}
 	f := newFS(repo, x)
-	if f.state, err = x.state(); err == nil {
-		err = f.catchUp()
-	}
-	if err == nil && !f.state.youngest.Valid() {
+	if err = f.catchUp(); err == nil && !f.state.youngest.Valid() {
 		err = svn.Errorf(svn.ErrFSCorrupt, "the repository has no revision")
 	}
 	if err != nil {
-		x.db.Close()
-		return nil, err
+		return nil, errors.Join(err, x.close())
 	}
 	return f, nil
 }
 
 func newFS(repo *storage.Repo, x *index) *FS {
-	f := &FS{repo: repo, format: repo.Format(), index: x, txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
+	f := &FS{repo: repo, format: repo.Format(), index: x, state: x.current(), txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
 	f.nodes.max, f.buckets.max, f.props.max, f.revisions.max, f.viewTrees.max = 20_000, 2_000, 10_000, 2_000, 20_000
 	return f
 }
 
-func (f *FS) close() error { return f.index.db.Close() }
+func (f *FS) close() error { return f.index.close() }
 
 // UUID returns the repository's uuid.
 func (f *FS) UUID() string {

@@ -1,12 +1,16 @@
 package svnfs
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -25,7 +29,9 @@ import (
 //	locks     path -> lock, as JSON
 //	view      ref, NUL, revision -> the git commit that the ref was moved to, empty if it went
 //
-// It is made again from them when it is lost, of another version, or behind.
+// It is made again from them when it is lost, of another version, or behind. So nothing waits for it to be durable: updates are kept in
+// memory, where reads see them, and written once there are many, or when the repository is closed. What a crash loses of them is taken
+// from the journal again.
 var (
 	bucketMeta     = []byte("meta")
 	bucketRevs     = []byte("revs")
@@ -49,7 +55,15 @@ type index struct {
 	db   *bbolt.DB
 	size int // of an object id
 	fmt  object.Format
+
+	mu      sync.RWMutex // guards the rest
+	pending *indexUpdate // what is not written yet
+	count   int          // how much of it there is
+	state   indexState
 }
+
+// maxPending is how many changes of the index are kept in memory.
+const maxPending = 512
 
 // revPlace is where a revision is.
 type revPlace struct {
@@ -79,13 +93,19 @@ func tryIndex(repo *storage.Repo, path string) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db, size: repo.Format().Size(), fmt: repo.Format()}
-	if err := x.prepare(); err != nil {
+	x := &index{db: db, size: repo.Format().Size(), fmt: repo.Format(), pending: newIndexUpdate()}
+	if err = x.prepare(); err == nil {
+		x.state, err = x.stored()
+	}
+	if err != nil {
 		db.Close()
 		return nil, err
 	}
 	return x, nil
 }
+
+// close writes what is pending and closes the file.
+func (x *index) close() error { return errors.Join(x.flush(), x.db.Close()) }
 
 var errIndexVersion = errors.New("svn.db is of another version")
 
@@ -124,7 +144,7 @@ type indexState struct {
 	view     int  // the rules of the git view, 0 if there is none
 }
 
-func (x *index) state() (s indexState, err error) {
+func (x *index) stored() (s indexState, err error) {
 	s.youngest = svn.InvalidRevnum
 	err = x.db.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
@@ -147,6 +167,11 @@ func (x *index) state() (s indexState, err error) {
 
 // place returns where a revision is.
 func (x *index) place(rev svn.Revnum) (p revPlace, err error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if p, ok := x.pending.revs[rev]; ok {
+		return p, nil
+	}
 	err = x.db.View(func(tx *bbolt.Tx) error {
 		v := tx.Bucket(bucketRevs).Get(revKey(rev))
 		if len(v) != 2*x.size {
@@ -160,6 +185,11 @@ func (x *index) place(rev svn.Revnum) (p revPlace, err error) {
 
 // revProps returns a revision's properties if they were edited, else nil.
 func (x *index) revProps(rev svn.Revnum) (props svn.Props, err error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if p, ok := x.pending.revProps[rev]; ok {
+		return p, nil
+	}
 	err = x.db.View(func(tx *bbolt.Tx) error {
 		if v := tx.Bucket(bucketRevProps).Get(revKey(rev)); v != nil {
 			props, err = svn.DecodeProps(v)
@@ -175,56 +205,142 @@ type indexUpdate struct {
 	uuid     string // "" if unchanged
 	revs     map[svn.Revnum]revPlace
 	revProps map[svn.Revnum]svn.Props
-	locks    map[string]*svn.Lock // nil for one that is gone
-	view     int                  // 0 if unchanged
-	moved    []movedRef
+	locks    map[string]*svn.Lock  // nil for one that is gone
+	view     int                   // 0 if unchanged
+	moved    map[string][]movedRef // by ref, in order
 }
 
-// movedRef is a ref of the git view that a revision moved; to the zero ID if it is gone.
+// movedRef says where a revision moved a ref of the git view; to the zero ID if it is gone.
 type movedRef struct {
-	ref string
 	rev svn.Revnum
 	to  ID
 }
 
+// update makes an update visible, and writes what is pending once it is much.
 func (x *index) update(u *indexUpdate) error {
-	err := x.db.Update(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if u.uuid != "" {
-			if err := meta.Put(keyUUID, []byte(u.uuid)); err != nil {
-				return err
-			}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p, s := x.pending, &x.state
+	for rev, place := range u.revs {
+		p.revs[rev] = place
+		s.youngest = max(s.youngest, rev)
+	}
+	maps.Copy(p.revProps, u.revProps)
+	for path, lock := range u.locks {
+		p.locks[path] = lock
+		s.locked = s.locked || lock != nil
+	}
+	for ref, moves := range u.moved {
+		p.moved[ref] = append(p.moved[ref], moves...)
+	}
+	if u.uuid != "" {
+		p.uuid, s.uuid = u.uuid, u.uuid
+	}
+	if u.view != 0 {
+		p.view, s.view = u.view, u.view
+	}
+	p.applied, s.applied = u.applied, u.applied
+	x.count += 1 + len(u.revs) + len(u.revProps) + len(u.locks) + len(u.moved)
+	if x.count < maxPending {
+		return nil
+	}
+	return x.write()
+}
+
+// flush writes what is pending.
+func (x *index) flush() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.count == 0 {
+		return nil
+	}
+	return x.write()
+}
+
+// write writes what is pending. Call it with mu held.
+func (x *index) write() error {
+	if err := x.db.Update(x.pending.put); err != nil {
+		return fmt.Errorf("%s: %w", indexFile, err)
+	}
+	stored, err := x.stored()
+	if err == nil {
+		x.pending, x.count, x.state = newIndexUpdate(), 0, stored
+	}
+	return err
+}
+
+func (u *indexUpdate) put(tx *bbolt.Tx) error {
+	for _, rev := range slices.Sorted(maps.Keys(u.revs)) {
+		p := u.revs[rev]
+		if err := tx.Bucket(bucketRevs).Put(revKey(rev), p.revision.Append(p.commit.Append(nil))); err != nil {
+			return err
 		}
-		for rev, p := range u.revs {
-			if err := tx.Bucket(bucketRevs).Put(revKey(rev), p.revision.Append(p.commit.Append(nil))); err != nil {
-				return err
-			}
+	}
+	for rev, props := range u.revProps {
+		if err := tx.Bucket(bucketRevProps).Put(revKey(rev), svn.EncodeProps(props)); err != nil {
+			return err
 		}
-		for rev, props := range u.revProps {
-			if err := tx.Bucket(bucketRevProps).Put(revKey(rev), svn.EncodeProps(props)); err != nil {
-				return err
-			}
+	}
+	for path, lock := range u.locks {
+		if err := putLock(tx.Bucket(bucketLocks), path, lock); err != nil {
+			return err
 		}
-		for path, lock := range u.locks {
-			if err := putLock(tx.Bucket(bucketLocks), path, lock); err != nil {
-				return err
-			}
-		}
-		for _, m := range u.moved {
-			key := binary.BigEndian.AppendUint64(append([]byte(m.ref), 0), uint64(m.rev))
+	}
+	for ref, moves := range u.moved {
+		for _, m := range moves {
+			key := binary.BigEndian.AppendUint64(append([]byte(ref), 0), uint64(m.rev))
 			if err := tx.Bucket(bucketView).Put(key, m.to.Append(nil)); err != nil {
 				return err
 			}
 		}
-		if u.view != 0 {
-			if err := meta.Put(keyView, []byte{byte(u.view)}); err != nil {
-				return err
-			}
-		}
-		return meta.Put(keyApplied, binary.BigEndian.AppendUint64(nil, uint64(u.applied)))
-	})
-	if err != nil {
-		return fmt.Errorf("svn.db: %w", err)
 	}
-	return nil
+	return u.putMeta(tx.Bucket(bucketMeta))
+}
+
+func (u *indexUpdate) putMeta(meta *bbolt.Bucket) error {
+	if u.uuid != "" {
+		if err := meta.Put(keyUUID, []byte(u.uuid)); err != nil {
+			return err
+		}
+	}
+	if u.view != 0 {
+		if err := meta.Put(keyView, []byte{byte(u.view)}); err != nil {
+			return err
+		}
+	}
+	return meta.Put(keyApplied, binary.BigEndian.AppendUint64(nil, uint64(u.applied)))
+}
+
+// current returns what the index says of itself, pending updates included.
+func (x *index) current() indexState {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.state
+}
+
+// viewCommit returns what a ref of the view was at a revision, the zero ID if it was not there.
+func (x *index) viewCommit(ref string, rev svn.Revnum) (id ID, err error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	moves := x.pending.moved[ref]
+	for i := len(moves) - 1; i >= 0; i-- {
+		if moves[i].rev <= rev {
+			return moves[i].to, nil
+		}
+	}
+	prefix := append([]byte(ref), 0)
+	err = x.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketView).Cursor()
+		key := binary.BigEndian.AppendUint64(slices.Clone(prefix), uint64(rev+1))
+		c.Seek(key)
+		k, v := c.Prev()
+		if k == nil { // Seek went past the end
+			k, v = c.Last()
+		}
+		if bytes.HasPrefix(k, prefix) && bytes.Compare(k, key) < 0 && len(v) > 0 {
+			id = object.NewID(x.fmt, v)
+		}
+		return nil
+	})
+	return id, err
 }

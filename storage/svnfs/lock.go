@@ -48,42 +48,61 @@ func (f *FS) Locks(path string, depth svn.Depth) ([]svn.Lock, error) {
 }
 
 // locksAt returns the locks of a path and, if below is set, of all below it, without those that have expired.
-func (f *FS) locksAt(path string, below bool) (locks []svn.Lock, err error) {
-	now := time.Now()
-	take := func(v []byte) error {
-		var l svn.Lock
-		if err := json.Unmarshal(v, &l); err != nil {
-			return svn.Wrap(err, svn.ErrFSCorrupt, "svn.db: malformed lock")
-		}
+func (f *FS) locksAt(path string, below bool) ([]svn.Lock, error) {
+	found, err := f.index.locks(path, below)
+	if err != nil {
+		return nil, err
+	}
+	now, locks := time.Now(), make([]svn.Lock, 0, len(found))
+	for _, l := range found {
 		if l.Expires.IsZero() || !now.After(l.Expires) {
-			locks = append(locks, l)
+			locks = append(locks, *l)
 		}
+	}
+	slices.SortFunc(locks, func(a, b svn.Lock) int { return comparePaths(a.Path, b.Path) })
+	return locks, nil
+}
+
+// locks returns the locks of a path and, if below is set, of all below it, by path.
+func (x *index) locks(path string, below bool) (map[string]*svn.Lock, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	found := map[string]*svn.Lock{}
+	take := func(k, v []byte) error {
+		l := new(svn.Lock)
+		if err := json.Unmarshal(v, l); err != nil {
+			return svn.Wrap(err, svn.ErrFSCorrupt, "%s: malformed lock", indexFile)
+		}
+		found[string(k)] = l
 		return nil
 	}
-	err = f.index.db.View(func(tx *bbolt.Tx) error {
+	err := x.db.View(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketLocks)
 		if v := b.Get([]byte(path)); v != nil {
-			if err := take(v); err != nil {
+			if err := take([]byte(path), v); err != nil || !below {
 				return err
 			}
 		}
-		if !below {
-			return nil
-		}
 		prefix := []byte(strings.TrimSuffix(path, "/") + "/")
 		c := b.Cursor()
-		for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
-			if string(k) == path {
-				continue
-			}
-			if err := take(v); err != nil {
+		for k, v := c.Seek(prefix); below && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			if err := take(k, v); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	slices.SortFunc(locks, func(a, b svn.Lock) int { return comparePaths(a.Path, b.Path) })
-	return locks, err
+	for p, l := range x.pending.locks {
+		rel, in := svn.Rel(path, p)
+		switch {
+		case !in || rel != "" && !below:
+		case l == nil:
+			delete(found, p)
+		default:
+			found[p] = l
+		}
+	}
+	return found, err
 }
 
 // allowed checks the locks of a path, and if below is set of all below it, where the transaction is to check them.

@@ -1,13 +1,8 @@
 package svnfs
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
-
-	"go.etcd.io/bbolt"
 
 	"holdfast/storage"
 	"holdfast/storage/object"
@@ -183,7 +178,7 @@ func refName(name string) string {
 
 // move makes a ref follow its directory.
 func (v *viewer) move(ref string, was, is viewDir) error {
-	old, err := v.b.f.viewCommit(ref, v.b.rev-1)
+	old, err := v.b.f.index.viewCommit(ref, v.b.rev-1)
 	if err != nil {
 		return err
 	}
@@ -254,7 +249,7 @@ func (v *viewer) source(from *svn.CopyFrom) (ID, *record, error) {
 	if !ok {
 		return ID{}, nil, nil
 	}
-	commit, err := v.b.f.viewCommit(ref, from.Rev)
+	commit, err := v.b.f.index.viewCommit(ref, from.Rev)
 	if err != nil || commit.IsZero() {
 		return ID{}, nil, err
 	}
@@ -282,23 +277,4 @@ func (v *viewer) treeOf(commit ID) (ID, error) {
 func (v *viewer) add(t object.Type, data []byte, base ID) (ID, error) {
 	id := hashObject(v.b.f.format, t, data)
 	return id, v.b.add(packObject{typ: t, id: id, data: data, base: base})
-}
-
-// viewCommit returns what a ref of the view was at a revision, the zero ID if it was not there.
-func (f *FS) viewCommit(ref string, rev svn.Revnum) (id ID, err error) {
-	prefix := append([]byte(ref), 0)
-	err = f.index.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bucketView).Cursor()
-		key := binary.BigEndian.AppendUint64(slices.Clone(prefix), uint64(rev+1))
-		c.Seek(key)
-		k, v := c.Prev()
-		if k == nil { // Seek went past the end
-			k, v = c.Last()
-		}
-		if bytes.HasPrefix(k, prefix) && bytes.Compare(k, key) < 0 && len(v) > 0 {
-			id = object.NewID(f.format, v)
-		}
-		return nil
-	})
-	return id, err
 }
