@@ -10,11 +10,12 @@ import (
 // sender is an svn.Editor that has the client edit: it writes a command for each call. While it does it listens for the client giving
 // up, which may be at any time.
 type sender struct {
-	s       *session
-	replay  bool // the edit ends in finish-replay, to which there is no response
-	version int  // of svndiff
-	next    uint64
-	ended   bool // the client has answered, or need not
+	s        *session
+	replay   bool   // the edit ends in finish-replay, to which there is no response
+	version  int    // of svndiff
+	deflated []byte // used again by each text that is sent as it is stored
+	next     uint64
+	ended    bool // the client has answered, or need not
 
 }
 
@@ -306,7 +307,24 @@ func (f sentFile) ApplyTextDelta(baseMD5 string) (svn.WindowHandler, error) {
 // textSender sends the svndiff of one file.
 type textSender struct {
 	svn.WindowHandler
-	f sentFile
+	f     sentFile
+	whole bool // all of it was sent by Deflated
+}
+
+// Deflated sends a stored text as it is to a client that reads zlib, though it may like LZ4 better: a text says its own version, and
+// this costs neither side of the connection more bytes.
+func (t *textSender) Deflated(size int, stream []byte) (bool, error) {
+	if !t.f.e.s.client.Has("svndiff1") {
+		return false, nil
+	}
+	diff, ok := svndiff.AppendDeflated(t.f.e.deflated[:0], size, stream)
+	t.f.e.deflated = diff
+	if !ok {
+		return false, nil
+	}
+	t.whole = true
+	_, err := t.Write(diff)
+	return true, err
 }
 
 // Write sends a piece.
@@ -321,8 +339,10 @@ func (t *textSender) Write(p []byte) (int, error) {
 
 // Close ends the text.
 func (t *textSender) Close() error {
-	if err := t.WindowHandler.Close(); err != nil {
-		return err
+	if !t.whole {
+		if err := t.WindowHandler.Close(); err != nil {
+			return err
+		}
 	}
 	if err := t.f.e.begin("( textdelta-end ( "); err != nil {
 		return err

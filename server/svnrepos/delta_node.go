@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync"
 
 	"holdfast/storage/svn"
 	"holdfast/storage/svn/svndiff"
@@ -63,6 +64,11 @@ func sendText(to svn.FileEditor, src, tgt *svnfs.Node, texts bool) error {
 }
 
 func streamText(h svn.WindowHandler, src, tgt *svnfs.Node) error {
+	if src == nil && 0 < tgt.Size() && tgt.Size() <= svn.MaxWindow {
+		if done, err := sendDeflated(h, tgt); done || err != nil {
+			return err
+		}
+	}
 	var source io.Reader
 	if src != nil {
 		r, err := src.Open()
@@ -78,6 +84,29 @@ func streamText(h svn.WindowHandler, src, tgt *svnfs.Node) error {
 	}
 	defer target.Close()
 	return svndiff.Delta(source, target, h, svndiff.DeltaOptions{})
+}
+
+// streams holds the memory of sendDeflated.
+var streams = sync.Pool{New: func() any { return new([]byte) }}
+
+// sendDeflated sends a new text as it is stored, if it can be and h can take it, and reports whether it did: most of a checkout need
+// be neither inflated nor deflated.
+func sendDeflated(h svn.WindowHandler, n *svnfs.Node) (bool, error) {
+	to, ok := h.(svndiff.DeflatedHandler)
+	if !ok {
+		return false, nil
+	}
+	buf := streams.Get().(*[]byte)
+	defer streams.Put(buf)
+	stream, ok, err := n.Deflated(*buf)
+	if err != nil || !ok {
+		return false, err
+	}
+	*buf = stream
+	if ok, err = to.Deflated(int(n.Size()), stream); err != nil || !ok {
+		return false, err
+	}
+	return true, h.Close()
 }
 
 // sendPropDiff sends what makes the properties of src, which may be nil, into those of tgt.
