@@ -21,7 +21,8 @@ type DeltaOptions struct {
 // copies. On an error the editor is left as it is: Abort is for the caller.
 //
 // Source: Subversion's svn_repos.h (svn_repos_dir_delta2).
-func (r *Repository) Delta(ctx context.Context, src *svnfs.Root, from, entry string, tgt *svnfs.Root, to string, ed svn.Editor, o DeltaOptions) error {
+func (r *Repository) Delta(ctx context.Context, src *svnfs.Root, from, entry string, tgt *svnfs.Root, to string,
+	ed svn.Editor, o DeltaOptions) error {
 	if o.Depth == svn.DepthExclude {
 		return svn.Errorf(svn.ErrReposBadArgs, "Delta depth 'exclude' not supported")
 	}
