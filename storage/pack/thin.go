@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"math"
+	"sync"
 
 	"github.com/klauspost/compress/zlib"
 )
@@ -76,8 +77,16 @@ type completer struct {
 	w   *worker
 	end int64 // of what was written
 	buf bytes.Buffer
-	z   *zlib.Writer
 }
+
+// fastDeflaters are for bases that are added: they are in the way until the pack is merged.
+var fastDeflaters = sync.Pool{New: func() any {
+	z, err := zlib.NewWriterLevel(nil, zlib.BestSpeed)
+	if err != nil {
+		panic(err) // the level is valid
+	}
+	return z
+}}
 
 // append adds the base of a delta, and resolves everything built on it.
 func (c *completer) append(base uint32, delta *entry) error {
@@ -110,13 +119,11 @@ func (c *completer) append(base uint32, delta *entry) error {
 func (c *completer) write(e *entry, data []byte) error {
 	c.buf.Reset()
 	c.buf.Write(appendEntryHeader(nil, e.kind, e.size))
-	if c.z == nil {
-		c.z = zlib.NewWriter(&c.buf)
-	} else {
-		c.z.Reset(&c.buf)
-	}
-	c.z.Write(data)
-	if err := c.z.Close(); err != nil {
+	z := fastDeflaters.Get().(*zlib.Writer)
+	defer fastDeflaters.Put(z)
+	z.Reset(&c.buf)
+	z.Write(data)
+	if err := z.Close(); err != nil {
 		return err
 	}
 	e.crc = crc32.ChecksumIEEE(c.buf.Bytes())

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zlib"
 
@@ -119,12 +120,14 @@ func (w *Writer) deflate(t object.Type, size int64) (*zlib.Writer, error) {
 func (w *Writer) beginDeflate() *zlib.Writer {
 	w.raw().Write(w.header)
 	if w.z == nil {
-		w.z = zlib.NewWriter(w.raw())
-	} else {
-		w.z.Reset(w.raw())
+		w.z = deflaters.Get().(*zlib.Writer)
 	}
+	w.z.Reset(w.raw())
 	return w.z
 }
+
+// deflaters are kept, since each takes a megabyte: most packs are small.
+var deflaters = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
 
 func (w *Writer) endDeflate() error {
 	if err := w.z.Close(); err != nil && w.err == nil {
@@ -213,6 +216,10 @@ func (w *Writer) Close() error {
 	}
 	if w.err != nil || w.sum != nil {
 		return w.err
+	}
+	if w.z != nil {
+		deflaters.Put(w.z)
+		w.z = nil
 	}
 	w.sum = w.trailer.Sum(nil)
 	_, err := w.raw().Write(w.sum)

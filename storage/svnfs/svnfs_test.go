@@ -20,7 +20,7 @@ import (
 
 // world is a store with one Subversion repository.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	store *storage.Store
 	repo  *storage.Repo
@@ -31,7 +31,7 @@ type world struct {
 	release func()
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	w.openStore()
@@ -174,7 +174,7 @@ func (w *world) node(rev svn.Revnum, path string) *svnfs.Node {
 	return n
 }
 
-func text(t *testing.T, n *svnfs.Node) string {
+func text(t testing.TB, n *svnfs.Node) string {
 	t.Helper()
 	r, err := n.Open()
 	if err != nil {
