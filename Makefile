@@ -49,15 +49,19 @@ judge-git:
 judge-svn:
 	@GO='$(GO)' CONFORMANCE='$(CONFORMANCE)' FILES='$(FILES)' LIST='$(LIST)' SKIP='$(SKIP)' TESTS='$(TESTS)' server/svnjudge/judge.sh
 
-# Every git client that people use does everything that it can, with repositories of every kind. The table says what it could not.
+# Every client of git and of Subversion that people use does everything that it can, with repositories of every kind. The tables say
+# what it could not.
 clients:
-	@missing=; for p in git ssh jgit node npm; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	@missing=; for p in git ssh jgit node npm svn svnsync svnrdump svnserve; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	for m in dulwich pygit2; do /usr/bin/python3 -c "import $$m" 2>/dev/null || missing="$$missing $$m"; done; \
-	test -z "$$missing" || { echo "missing:$$missing. On Debian: apt-get install git openssh-client default-jre-headless jgit-cli nodejs npm python3-dulwich python3-pygit2"; exit 1; }
+	for f in $$(git --exec-path)/git-svn /usr/share/svnkit/svnkit-cli.jar /usr/share/java/lz4-java.jar; do \
+		test -f $$f || missing="$$missing $$f"; done; \
+	test -z "$$missing" || { echo "missing:$$missing. On Debian: apt-get install git openssh-client default-jre-headless jgit-cli nodejs npm python3-dulwich python3-pygit2" \
+		"subversion git-svn svnkit liblz4-java"; exit 1; }
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	npm install --prefix "$$dir" --silent --no-audit --no-fund isomorphic-git@$(ISOMORPHIC_GIT_VERSION) || exit 1; \
-	ISOMORPHIC_GIT="$$dir" $(GO) test -tags clients -count=1 -timeout 60m -run TestClients ./server -table "$$dir/table"; \
-	status=$$?; cat "$$dir/table"; exit $$status
+	ISOMORPHIC_GIT="$$dir" $(GO) test -tags clients -count=1 -timeout 60m -run '^Test(Svn)?Clients$$' ./server -table "$$dir/table"; \
+	status=$$?; cat "$$dir"/table*; exit $$status
 
 # Random packs, objects and fetches, judged by git itself: make differential N=10000. A failure prints how to run it again.
 differential:

@@ -35,9 +35,9 @@ func (s *Server) ServeSvn(ctx context.Context, ln net.Listener) error {
 }
 
 // execSvn answers `svnserve -t`, what Subversion's clients run over SSH. Whose key it is says who commits, whatever name the
-// client asks for.
+// client asks for: SVNKit does with --tunnel-user.
 func (s *Server) execSvn(ctx context.Context, sess Session, args []string) int {
-	if len(args) != 1 || args[0] != "-t" && args[0] != "--tunnel" {
+	if !isTunnel(args) {
 		err := svn.Errorf(svn.ErrRANotAuthorized, "holdfast: svnserve takes -t here and nothing else, not %.200q", strings.Join(args, " "))
 		w := svnproto.NewWriter(sess.Stdout)
 		w.Failure(err)
@@ -49,6 +49,21 @@ func (s *Server) execSvn(ctx context.Context, sess Session, args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// isTunnel reports whether the arguments of svnserve ask for a tunnel and nothing else that counts.
+func isTunnel(args []string) bool {
+	if len(args) == 0 || args[0] != "-t" && args[0] != "--tunnel" {
+		return false
+	}
+	rest := args[1:]
+	switch len(rest) {
+	case 0:
+		return true
+	case 1:
+		return strings.HasPrefix(rest[0], "--tunnel-user=")
+	}
+	return len(rest) == 2 && rest[0] == "--tunnel-user"
 }
 
 // serveSvn holds one Subversion session.
