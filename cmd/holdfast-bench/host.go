@@ -44,7 +44,10 @@ func (p *process) end() {
 }
 
 // newHost starts n mirrors and makes a host on them, or finds the one that is there already.
-func (b *bench) newHost(name string, n int) (h *host, err error) {
+func (b *bench) newHost(name string, n int) (*host, error) { return b.newHostWith(name, n, "") }
+
+// newHostWith adds lines to the host's configuration.
+func (b *bench) newHostWith(name string, n int, lines string) (h *host, err error) {
 	h = &host{b: b, dir: b.path(name)}
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return nil, err
@@ -55,7 +58,7 @@ func (b *bench) newHost(name string, n int) (h *host, err error) {
 		}
 	}()
 	var config strings.Builder
-	fmt.Fprintf(&config, "name: localhost\nssh: {listen: \"127.0.0.1:0\"}\nhttp: {listen: \"\"}\nreplication: {ack_timeout: 10m}\nmirrors:\n")
+	fmt.Fprintf(&config, "name: localhost\nssh: {listen: \"127.0.0.1:0\"}\nhttp: {listen: \"\"}\n%s\nreplication: {ack_timeout: 10m}\nmirrors:\n", lines)
 	for i := range n {
 		m, err := b.start(mirrorSecrets(i), "mirror", "serve", "--dir", filepath.Join(h.dir, fmt.Sprint("mirror", i)), "--listen", "127.0.0.1:0", "--bucket", "bucket")
 		if err != nil {
@@ -148,9 +151,10 @@ func (b *bench) start(env []string, args ...string) (*process, error) {
 		return nil, err
 	}
 	lines := bufio.NewScanner(out)
-	if lines.Scan() {
-		service, addr, _ := strings.Cut(lines.Text(), " listening on ")
-		p.addrs[service] = strings.TrimPrefix(addr, "http://")
+	for want := b.listeners(args); len(p.addrs) < want && lines.Scan(); {
+		if service, addr, ok := strings.Cut(lines.Text(), " listening on "); ok {
+			p.addrs[service] = strings.TrimPrefix(addr, "http://")
+		}
 	}
 	go func() {
 		for lines.Scan() {
@@ -163,6 +167,17 @@ func (b *bench) start(env []string, args ...string) (*process, error) {
 		return nil, fmt.Errorf("holdfast %s did not come up:\n%s", strings.Join(args, " "), p.log)
 	}
 	return p, nil
+}
+
+// listeners is how many a holdfast with these arguments has: one, or two if it serves svn:// too.
+func (b *bench) listeners(args []string) int {
+	if args[0] == "serve" {
+		config, _ := os.ReadFile(filepath.Join(args[len(args)-1], "holdfast.yaml"))
+		if bytes.Contains(config, []byte("\nsvn: ")) {
+			return 2
+		}
+	}
+	return 1
 }
 
 // newKey makes the admin's SSH key unless there is one.

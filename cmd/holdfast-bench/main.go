@@ -40,6 +40,7 @@ func run(ctx context.Context) (err error) {
 	flag.StringVar(&o.mid, "mid", "", "one of some 30 MB; default: the same as -big")
 	flag.StringVar(&o.holdfast, "holdfast", "build/bin/holdfast", "the program")
 	flag.StringVar(&o.soft, "soft", "build/bin/soft", "soft-serve, if it is there")
+	flag.StringVar(&o.svnDumpFile, "svn", "", "a dump of a Subversion repository with /trunk, for the rows svn-load and svn-read")
 	flag.StringVar(&o.work, "work", "", "directory to keep what is prepared and to find it again; default: a temporary one")
 	flag.IntVar(&o.runs, "runs", 3, "how often short things are measured; the least counts")
 	flag.IntVar(&o.pushes, "pushes", 10_000, "pushes of the row pushes")
@@ -76,6 +77,7 @@ func run(ctx context.Context) (err error) {
 // options are the flags.
 type options struct {
 	big, mid, holdfast, soft, work string
+	svnDumpFile                    string
 	runs, pushes                   int
 }
 
@@ -90,6 +92,7 @@ type bench struct {
 
 	world *host             // the host with three mirrors that most rows use, nil before one needs it
 	peer  *softServe        // nil before one needs it
+	svn   *svnPair          // nil before one needs it
 	gits  map[string]string // what gitCopy has made
 }
 
@@ -107,7 +110,7 @@ func newBench(ctx context.Context, o options) (b *bench, err error) {
 			return nil, err
 		}
 	}
-	for _, path := range []*string{&b.big, &b.mid, &b.holdfast, &b.soft, &b.work} {
+	for _, path := range []*string{&b.big, &b.mid, &b.holdfast, &b.soft, &b.work, &b.svnDumpFile} {
 		if *path == "" {
 			continue
 		}
@@ -131,6 +134,9 @@ func (b *bench) close() error {
 	}
 	if b.peer != nil {
 		b.peer.close()
+	}
+	if b.svn != nil {
+		b.svn.close()
 	}
 	b.stop()
 	if b.kept {
