@@ -1,6 +1,7 @@
 package svnfs
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"strings"
@@ -252,9 +253,16 @@ func (n *Node) Open() (io.ReadCloser, error) {
 	if n.facts().text.size == 0 { // that of a file which a transaction has made is nowhere yet
 		return io.NopCloser(strings.NewReader("")), nil
 	}
+	if n.facts().text.size <= smallText { // which costs less than a stream, and may be in the cache
+		data, err := n.fs.blob(n.facts().text.blob)
+		return io.NopCloser(bytes.NewReader(data)), err
+	}
 	_, _, r, err := n.fs.repo.OpenObject(n.facts().text.blob)
 	return r, err
 }
+
+// smallText is the size up to which a text is read as a whole.
+const smallText = 64 << 10
 
 // Predecessor returns the node-revision that this one was made from, nil if it is the first.
 func (n *Node) Predecessor() (*Node, error) {
