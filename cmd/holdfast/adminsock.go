@@ -123,7 +123,8 @@ func (a *app) answerInput(most int) adminMessage {
 
 // answerRead reads a file for the server, but only one that the command line names.
 func (a *app) answerRead(path string) adminMessage {
-	if !slices.Contains(a.args, path) && !slices.Contains(a.args, "--key="+path) {
+	named := func(arg string) bool { return arg == path || arg == "--key="+path || arg == "--password-file="+path }
+	if !slices.ContainsFunc(a.args, named) {
 		return adminMessage{Error: "not a file that the command line names: " + path}
 	}
 	data, err := a.ReadFile(path)

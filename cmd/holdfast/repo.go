@@ -19,8 +19,8 @@ import (
 )
 
 func repoCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "repo", Short: "Create, list, rename, delete and undelete repositories, and grant rights on them"}
-	cmd.AddCommand(repoCreate(a), repoList(a), repoShow(a),
+	cmd := &cobra.Command{Use: "repo", Short: "Create, import, list, rename, delete and undelete repositories, and grant rights on them"}
+	cmd.AddCommand(repoCreate(a), repoList(a), repoShow(a), repoImport(a),
 		a.verb("rename NAME NEWNAME", "Give a repository another name", []string{"NAME", "NEWNAME"},
 			func(ctx context.Context, srv *server.Server, who auth.Identity, args []string) (string, error) {
 				return "renamed " + args[0] + " to " + args[1], srv.RenameRepo(ctx, who, args[0], args[1], a.Stderr)

@@ -12,6 +12,7 @@ import (
 
 	"holdfast/auth"
 	"holdfast/server"
+	"holdfast/server/svnpull"
 	"holdfast/server/svnrepos"
 	"holdfast/storage/svn"
 )
@@ -79,15 +80,7 @@ func svnLoad(a *app) *cobra.Command {
 				o.UUID = svnrepos.ForceUUID
 			}
 			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
-				progress := bufio.NewWriterSize(a.Stderr, 32<<10) // there is a line for each node
-				tell := func(e svnrepos.LoadEvent) {
-					if !quiet || e.Kind == svnrepos.LoadWarning {
-						progress.WriteString(e.String())
-					}
-					if e.Kind == svnrepos.LoadCommitted {
-						progress.Flush()
-					}
-				}
+				progress, tell := a.loadProgress(quiet)
 				err := srv.SvnLoad(ctx, who, args[0], bufio.NewReaderSize(a.Stdin, 256<<10), o, tell, progress)
 				return errors.Join(err, progress.Flush())
 			})
@@ -102,6 +95,56 @@ func svnLoad(a *app) *cobra.Command {
 	f.BoolVar(&o.BypassPropValidation, "bypass-prop-validation", false, "take properties that no client could set")
 	f.BoolVar(&o.NormalizeProps, "normalize-props", false, "mend line ends in svn: properties instead of refusing them")
 	f.BoolVarP(&quiet, "quiet", "q", false, "no progress on standard error")
+	return cmd
+}
+
+// loadProgress returns what tells of a load, and where to: there is a line for each node, so it goes out a revision at a time.
+func (a *app) loadProgress(quiet bool) (*bufio.Writer, func(svnrepos.LoadEvent)) {
+	w := bufio.NewWriterSize(a.Stderr, 32<<10)
+	return w, func(e svnrepos.LoadEvent) {
+		if !quiet || e.Kind == svnrepos.LoadWarning {
+			w.WriteString(e.String())
+		}
+		if e.Kind == svnrepos.LoadCommitted {
+			w.Flush()
+		}
+	}
+}
+
+func repoImport(a *app) *cobra.Command {
+	var o svnpull.Options
+	var passwordFile string
+	var quiet bool
+	cmd := &cobra.Command{
+		Use:   "import NAME svn://HOST/PATH",
+		Short: "Bring in a repository from another Subversion server, or what is new there",
+		Long: "Bring in a repository from another Subversion server over svn://, with authors, dates and uuid; NAME is created if it does not\n" +
+			"exist. Run again, it goes on where it ended, and takes what has come since. For other URLs there is a way around:\n\n" +
+			"  svnrdump dump URL | holdfast svn load NAME",
+		Example: "  holdfast repo import team/app svn://old.example.org/app\n" +
+			"  holdfast repo import team/app svn://old.example.org/app --username harry --password-file FILE",
+		Args: exactArgs("NAME", "URL"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (o.User == "") != (passwordFile == "") {
+				return usagef("--username and --password-file belong together")
+			}
+			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
+				if passwordFile != "" {
+					password, err := a.ReadFile(passwordFile)
+					if err != nil {
+						return err
+					}
+					o.Password = strings.TrimRight(string(password), "\r\n")
+				}
+				progress, tell := a.loadProgress(quiet)
+				err := srv.SvnImport(ctx, who, args[0], args[1], o, tell, progress)
+				return errors.Join(err, progress.Flush())
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.User, "username", "", "who to be at the other server; anonymous if left out")
+	cmd.Flags().StringVar(&passwordFile, "password-file", "", "`file` with the password there, - for standard input")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress on standard error")
 	return cmd
 }
 
