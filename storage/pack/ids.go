@@ -38,11 +38,11 @@ type idTable struct {
 	mu    sync.Mutex // guards all below
 	sums  chunks[[32]byte]
 	infos chunks[idInfo]
-	slots []uint32 // number of the id plus one; 0 is free
+	slots []uint64 // the id's hash in the upper half, its number plus one in the lower; 0 is free
 }
 
 func newIDTable(f object.Format) *idTable {
-	return &idTable{size: f.Size(), seed: maphash.MakeSeed(), slots: make([]uint32, 64)}
+	return &idTable{size: f.Size(), seed: maphash.MakeSeed(), slots: make([]uint64, 64)}
 }
 
 // intern returns the number of an id. The caller holds mu.
@@ -50,36 +50,47 @@ func (t *idTable) intern(sum []byte) (uint32, *idInfo) {
 	if 3*t.sums.len() >= 2*len(t.slots) {
 		t.grow()
 	}
-	slot := t.find(sum)
-	if n := t.slots[slot]; n != 0 {
+	hash := t.hash(sum)
+	slot := t.find(hash, sum)
+	if n := uint32(t.slots[slot]); n != 0 {
 		return n - 1, t.infos.at(n - 1)
 	}
 	n, s := t.sums.add()
 	copy(s[:], sum)
 	_, info := t.infos.add()
 	info.entry = none
-	t.slots[slot] = n + 1
+	t.slots[slot] = uint64(hash)<<32 | uint64(n+1)
 	return n, info
 }
 
-// find returns the slot that holds the id, or that is free for it. The seed keeps a sender from choosing ids that
-// share their slots.
-func (t *idTable) find(sum []byte) uint32 {
+// hash tells ids apart without a look at them, which costs a wait for memory each. The seed keeps a sender from choosing ids
+// that share their slots.
+func (t *idTable) hash(sum []byte) uint32 { return uint32(maphash.Bytes(t.seed, sum)) }
+
+// find returns the slot that holds the id, or that is free for it.
+func (t *idTable) find(hash uint32, sum []byte) uint32 {
 	mask := uint32(len(t.slots) - 1)
-	slot := uint32(maphash.Bytes(t.seed, sum)) & mask
-	for {
-		n := t.slots[slot]
-		if n == 0 || string(t.sums.at(n - 1)[:t.size]) == string(sum) {
+	for slot := hash & mask; ; slot = (slot + 1) & mask {
+		at := t.slots[slot]
+		if at == 0 || uint32(at>>32) == hash && string(t.sums.at(uint32(at) - 1)[:t.size]) == string(sum) {
 			return slot
 		}
-		slot = (slot + 1) & mask
 	}
 }
 
 func (t *idTable) grow() {
-	t.slots = make([]uint32, 2*len(t.slots))
-	for i := range uint32(t.sums.len()) {
-		t.slots[t.find(t.sums.at(i)[:t.size])] = i + 1
+	old := t.slots
+	t.slots = make([]uint64, 2*len(old))
+	mask := uint32(len(t.slots) - 1)
+	for _, at := range old {
+		if at == 0 {
+			continue
+		}
+		slot := uint32(at>>32) & mask
+		for t.slots[slot] != 0 {
+			slot = (slot + 1) & mask
+		}
+		t.slots[slot] = at
 	}
 }
 

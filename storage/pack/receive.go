@@ -213,12 +213,47 @@ func (r *receiver) addInflated(n, received int64) error {
 // records lists the objects, sorted.
 func (r *receiver) records() []Record {
 	recs := make([]Record, r.entries.len())
-	for i := range recs {
-		e := r.entries.at(uint32(i))
-		recs[i] = Record{ID: r.ids.id(r.o.Format, e.id), Offset: e.off, Size: e.size, Type: e.typ, CRC: e.crc}
+	if len(recs) < manyRecords {
+		for i := range recs {
+			recs[i] = r.record(i)
+		}
+		sortRecords(recs)
+		return recs
 	}
-	sortRecords(recs)
+	// Ids are spread evenly: each record is put right among those with the first two bytes of its id, which are few.
+	var ends [1 << 16]uint32
+	for i := range recs {
+		ends[r.prefix(i)]++
+	}
+	begin := uint32(0)
+	for p, n := range ends {
+		ends[p], begin = begin, begin+n
+	}
+	for i := range recs {
+		end := &ends[r.prefix(i)]
+		recs[*end] = r.record(i)
+		*end++
+	}
+	begin = 0
+	for _, end := range ends {
+		sortRecords(recs[begin:end])
+		begin = end
+	}
 	return recs
+}
+
+// manyRecords is from how many records on they are sorted in two steps.
+const manyRecords = 1 << 14
+
+func (r *receiver) record(i int) Record {
+	e := r.entries.at(uint32(i))
+	return Record{ID: r.ids.id(r.o.Format, e.id), Offset: e.off, Size: e.size, Type: e.typ, CRC: e.crc}
+}
+
+// prefix returns the first two bytes of an entry's id.
+func (r *receiver) prefix(i int) uint16 {
+	sum := r.ids.sums.at(r.entries.at(uint32(i)).id)
+	return uint16(sum[0])<<8 | uint16(sum[1])
 }
 
 func sortRecords(recs []Record) {

@@ -492,3 +492,33 @@ func TestScanRefuses(t *testing.T) {
 		t.Errorf("a thin pack: %v, want ErrMissingBase", err)
 	}
 }
+
+// TestReceiveSorts receives so many objects that their records are sorted in another way, one of them twice.
+func TestReceiveSorts(t *testing.T) {
+	const n = 20_000
+	var b builder
+	want := map[object.ID]int{}
+	for i := range n {
+		text := fmt.Sprint(max(i, 1))
+		b.object(object.Blob, []byte(text))
+		want[blobID(text)]++
+	}
+	got, _ := mustReceive(t, b.bytes(), pack.Options{})
+	sorted := slices.IsSortedFunc(got.Records, func(a, b pack.Record) int {
+		if c := a.ID.Compare(b.ID); c != 0 {
+			return c
+		}
+		return int(a.Offset - b.Offset)
+	})
+	for _, rec := range got.Records {
+		want[rec.ID]--
+	}
+	for id, left := range want {
+		if left != 0 {
+			t.Fatalf("%s has %d records too few", id, left)
+		}
+	}
+	if len(got.Records) != n || !sorted {
+		t.Errorf("%d records, sorted: %v", len(got.Records), sorted)
+	}
+}
