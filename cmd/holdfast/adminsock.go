@@ -259,6 +259,8 @@ func (r adminInput) Read(p []byte) (int, error) {
 	}
 	var m adminMessage
 	switch err := r.c.dec.Decode(&m); {
+	case err == io.EOF:
+		return 0, io.ErrUnexpectedEOF // the client went away; only it knows whether there was more
 	case err != nil:
 		return 0, err
 	case m.Error != "":

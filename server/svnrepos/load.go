@@ -33,6 +33,10 @@ type LoadOptions struct {
 	BypassPropValidation bool // take properties that no client could set
 	NormalizeProps       bool // end the lines of Subversion's own properties as they should be, instead of refusing them
 
+	// SameRevs is for a dump of what the repository is a copy of: each revision gets the number that it has there, or is refused, and
+	// svn:mergeinfo is taken as it is.
+	SameRevs bool
+
 	// PreCommit may refuse a revision, PostCommit hears of it; either may be nil.
 	PreCommit  func(*svnfs.Txn) error
 	PostCommit func(svn.Revnum) error
@@ -153,8 +157,8 @@ func (l *loader) each(take func(*dumpfile.Record) error, last func() error) erro
 			return err
 		}
 		rec, err := l.in.Next()
-		if errors.Is(err, io.EOF) {
-			return last()
+		if err == io.EOF { // and no error that has it below: what a lost connection has cut off is no revision
+			return errors.Join(l.ctx.Err(), last())
 		}
 		if err == nil {
 			err = take(rec)
@@ -210,12 +214,23 @@ func (l *loader) begin(rev svn.Revnum) error {
 	if rev == 0 {
 		return l.setFirstProps(head, props)
 	}
+	if err := l.sameRev(head + 1); err != nil {
+		return err
+	}
 	if l.txn, err = l.fs.Begin(head, svnfs.TxnOptions{Props: props, KeepDate: !l.o.IgnoreDates}); err != nil {
 		return err
 	}
 	l.root = l.txn.Root()
 	l.tell(LoadEvent{Kind: LoadTxnStarted, Rev: rev})
 	l.revs.began(rev)
+	return nil
+}
+
+// sameRev refuses another number for the revision, if it is to have the same.
+func (l *loader) sameRev(rev svn.Revnum) error {
+	if l.o.SameRevs && rev != l.rev {
+		return svn.Errorf(svn.ErrFSConflict, "Revision %d of the dump would be r%d: there are commits of others", l.rev, rev)
+	}
 	return nil
 }
 
@@ -329,6 +344,9 @@ func (l *loader) commit() error {
 		return err
 	}
 	l.revs.committed(l.rev, rev)
+	if err := l.sameRev(rev); err != nil {
+		return err
+	}
 	if l.o.PostCommit != nil {
 		if err := l.o.PostCommit(rev); err != nil {
 			return svn.Wrap(err, svn.ErrReposPostCommitHookFailed, "Commit succeeded, but post-commit hook failed")

@@ -139,7 +139,7 @@ func (l *loader) props(n *dumpfile.Node, path string) error {
 }
 
 func (l *loader) setProp(path string, c svn.PropChange) error {
-	if c.Name == svn.PropMergeinfo && c.Value != nil {
+	if c.Name == svn.PropMergeinfo && c.Value != nil && !l.o.SameRevs {
 		value, err := l.mergeinfo(*c.Value)
 		switch {
 		case err == nil:

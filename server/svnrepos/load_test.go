@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"holdfast/storage"
 	"holdfast/storage/svn"
@@ -250,4 +251,34 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("%d revisions, transactions %q", r.FS.Youngest(), r.FS.Txns())
 		}
 	})
+}
+
+// TestLoadSameRevs loads what a repository is a copy of, piece by piece: nothing is renumbered, and nothing may come between.
+func TestLoadSameRevs(t *testing.T) {
+	dump := bytes.ReplaceAll(bytes.ReplaceAll(dated("/d1:1,9"), []byte("number: 6"), []byte("number: 3")), []byte("number: 7"), []byte("number: 4"))
+	at := bytes.Index(dump, []byte("Revision-number: 2"))
+	r, _ := load(t, dump[:at], svnrepos.LoadOptions{SameRevs: true})
+	rest := append([]byte("SVN-fs-dump-format-version: 2\n\n"), dump[at:]...)
+	if _, err := loadInto(t, r, rest, svnrepos.LoadOptions{SameRevs: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := prop(t, r.FS, "/d7", svn.PropMergeinfo); got != "/d1:1,9" {
+		t.Errorf("mergeinfo %q", got)
+	}
+	if _, err := loadInto(t, r, rest, svnrepos.LoadOptions{SameRevs: true}); !errors.Is(err, svn.ErrFSConflict) || r.FS.Youngest() != 4 {
+		t.Errorf("again: %v, %d revisions", err, r.FS.Youngest())
+	}
+}
+
+// TestLoadCutOff has the source fail where a record could end: the revision is not committed.
+func TestLoadCutOff(t *testing.T) {
+	dump := dated("/d1:1")
+	at := bytes.Index(dump, []byte("Revision-number: 6"))
+	r := &svnrepos.Repository{FS: newFS(t)}
+	lost := fmt.Errorf("lost: %w", io.EOF)
+	o := svnrepos.LoadOptions{Committer: svnfs.Direct, Meta: testMeta}
+	err := r.Load(t.Context(), io.MultiReader(bytes.NewReader(dump[:at]), iotest.ErrReader(lost)), o, nil)
+	if !errors.Is(err, lost) || r.FS.Youngest() != 1 {
+		t.Errorf("%v, %d revisions", err, r.FS.Youngest())
+	}
 }
