@@ -1,14 +1,11 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"holdfast/auth"
-	"holdfast/server/svnpull"
 	"holdfast/server/svnrepos"
 	"holdfast/storage"
 	"holdfast/storage/svn"
@@ -74,60 +71,4 @@ func (u *svnUser) load(ctx context.Context, r *svnrepos.Repository, in io.Reader
 	}
 	_, err := u.s.wait(ctx, storage.Entry{Seq: u.last}, tell)
 	return errors.Join(loaded, err)
-}
-
-// SvnImport brings the revisions of a repository at another server, at a URL of svn://, into one of that name here, which is
-// created if there is none. Where the import ended before, or new revisions have come since, it goes on. It is for admins of the host,
-// as the host connects to wherever they say.
-func (s *Server) SvnImport(ctx context.Context, who auth.Identity, name, url string, o svnpull.Options,
-	progress func(svnrepos.LoadEvent), tell io.Writer,
-) error {
-	if err := s.allow(who, auth.AdminRepo, auth.HostAdmin); err != nil {
-		return err
-	}
-	src, err := svnpull.Open(ctx, url, o)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	last, err := src.Youngest()
-	if err != nil {
-		return err
-	}
-	if _, err := s.repo(who, name, auth.Admin); isNotFound(err) {
-		if err := s.CreateRepo(ctx, who, NewRepo{Name: name, SCM: storage.Svn}, tell); err != nil {
-			return err
-		}
-	}
-	u, r, release, err := s.openSvn(who, name, auth.Admin)
-	if err != nil {
-		return err
-	}
-	defer release()
-	first := r.FS.Youngest()
-	switch {
-	case first > 0 && r.FS.UUID() != src.UUID():
-		return fmt.Errorf("%s has revisions that are not of %s: import into another repository", name, url)
-	case first > last:
-		return fmt.Errorf("%s has more revisions than %s", name, url)
-	case first > 0:
-		first++
-	}
-	if err := u.ready(ctx); err != nil {
-		return err
-	}
-	in, out := io.Pipe()
-	done := make(chan struct{})
-	defer func() {
-		in.Close()
-		src.Close()
-		<-done
-	}()
-	go func() {
-		defer close(done)
-		w := bufio.NewWriterSize(out, 256<<10)
-		err := src.Dump(ctx, w, first, last, s.store.Scratch)
-		out.CloseWithError(errors.Join(err, w.Flush()))
-	}()
-	return u.load(ctx, r, in, svnrepos.LoadOptions{}, progress, tell)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -125,27 +126,61 @@ func repoImport(a *app) *cobra.Command {
 			"  holdfast repo import team/app svn://old.example.org/app --username harry --password-file FILE",
 		Args: exactArgs("NAME", "URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if (o.User == "") != (passwordFile == "") {
-				return usagef("--username and --password-file belong together")
+			if err := a.offerPassword(o.User, passwordFile); err != nil {
+				return err
 			}
-			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
-				if passwordFile != "" {
-					password, err := a.ReadFile(passwordFile)
-					if err != nil {
-						return err
-					}
-					o.Password = strings.TrimRight(string(password), "\r\n")
+			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) (err error) {
+				if o.Password, err = a.takePassword(o.User, passwordFile); err != nil {
+					return err
 				}
 				progress, tell := a.loadProgress(quiet)
-				err := srv.SvnImport(ctx, who, args[0], args[1], o, tell, progress)
+				err = srv.SvnImport(ctx, who, args[0], args[1], o, tell, progress)
 				return errors.Join(err, progress.Flush())
 			})
 		},
 	}
 	cmd.Flags().StringVar(&o.User, "username", "", "who to be at the other server; anonymous if left out")
-	cmd.Flags().StringVar(&passwordFile, "password-file", "", "`file` with the password there, - for standard input")
+	cmd.Flags().StringVar(&passwordFile, "password-file", "", "`file` with the password there, - for standard input; else it is "+passwordEnv)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress on standard error")
 	return cmd
+}
+
+// passwordEnv has the password at another server.
+const passwordEnv = "HOLDFAST_SVN_PASSWORD"
+
+// offerPassword makes the environment's password what is read from standard input, where the verb may run in another process. Who
+// comes over SSH has no environment.
+func (a *app) offerPassword(user, file string) error {
+	switch {
+	case user == "" && file != "":
+		return usagef("--password-file needs --username")
+	case user == "" || file != "" || a.remote != nil:
+		return nil
+	}
+	password := a.Getenv(passwordEnv)
+	if password == "" {
+		return usagef("--username needs --password-file, or the password in %s", passwordEnv)
+	}
+	a.Stdin = strings.NewReader(password)
+	return nil
+}
+
+// maxPassword bounds a password, in bytes.
+const maxPassword = 64 << 10
+
+// takePassword reads the password, if there is to be one.
+func (a *app) takePassword(user, file string) (string, error) {
+	if user == "" {
+		return "", nil
+	}
+	var password []byte
+	var err error
+	if file == "" || file == "-" {
+		password, err = io.ReadAll(io.LimitReader(a.Stdin, maxPassword))
+	} else {
+		password, err = a.ReadFile(file)
+	}
+	return strings.TrimRight(string(password), "\r\n"), err
 }
 
 // parseLoadRevisions is parseRevisions in the terms of a load: 0 for all, and no end.

@@ -27,13 +27,9 @@ func (s *Source) Dump(ctx context.Context, w io.Writer, from, to svn.Revnum, scr
 		return err
 	}
 	if from == 0 {
-		answer, err := s.call("( rev-proplist ( 0 ) ) ")
+		props, err := s.RevProps(0)
 		if err != nil {
 			return err
-		}
-		props := answer.props()
-		if answer.err != nil {
-			return answer.err
 		}
 		if err := d.w.Revision(0, props); err != nil {
 			return err

@@ -172,6 +172,16 @@ func (s *Source) Youngest() (svn.Revnum, error) {
 	return rev, answer.err
 }
 
+// RevProps returns a revision's properties.
+func (s *Source) RevProps(rev svn.Revnum) (svn.Props, error) {
+	answer, err := s.call(fmt.Sprintf("( rev-proplist ( %d ) ) ", rev))
+	if err != nil {
+		return nil, err
+	}
+	props := answer.props()
+	return props, answer.err
+}
+
 // call sends a command and returns the response.
 func (s *Source) call(command string) (*tuple, error) {
 	s.w.Raw(command)
@@ -217,7 +227,24 @@ func failure(params []svnproto.Item) error {
 
 func (s *Source) tuple() (*tuple, error) {
 	items, err := s.r.ReadTuple()
-	return &tuple{items: items}, err
+	return &tuple{items: items}, unread(err)
+}
+
+// unread words an error of reading, which svnproto does for a server. An early end is no io.EOF, for which readers of the dump would
+// take it to be complete.
+func unread(err error) error {
+	var e *svn.Error
+	switch {
+	case err == nil || !errors.As(err, &e):
+		return err
+	case e.Code == svn.ErrRASvnConnectionClosed:
+		return svn.Errorf(e.Code, "the server ended the connection")
+	case e.Code == svn.ErrRASvnRequestSize:
+		return svn.Errorf(svn.ErrRASvnResponseSize, "the server says more at once than fits into memory")
+	case e.Code == svn.ErrRASvnIoError:
+		return fmt.Errorf("cannot read from the server: %w", e.Cause)
+	}
+	return err
 }
 
 var errMalformed = svn.Errorf(svn.ErrRASvnMalformedData, "Malformed network data")
