@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ func (s *Server) SvnImport(ctx context.Context, who auth.Identity, name, url str
 		return fmt.Errorf("%q is no URL of the form svn://HOST/PATH. From any other, `svnrdump dump URL | holdfast svn load %s` brings in "+
 			"a Subversion repository, and `git push --mirror` one of git", url, name)
 	}
+	o.MaxBytes = cmp.Or(o.MaxBytes, s.c.MaxPackBytes)
 	src, err := svnpull.Open(ctx, url, o)
 	if err != nil {
 		return err

@@ -133,8 +133,18 @@ func repoImport(a *app) *cobra.Command {
 				if o.Password, err = a.takePassword(o.User, passwordFile); err != nil {
 					return err
 				}
+				ctx, cancel := context.WithCancelCause(ctx)
+				defer cancel(nil)
 				progress, tell := a.loadProgress(quiet)
-				err = srv.SvnImport(ctx, who, args[0], args[1], o, tell, progress)
+				err = srv.SvnImport(ctx, who, args[0], args[1], o, func(e svnrepos.LoadEvent) {
+					tell(e)
+					// A load ends with its input; this would go on when who wants it is there no more.
+					if e.Kind == svnrepos.LoadCommitted {
+						if _, err := a.Stderr.Write(nil); err != nil {
+							cancel(err)
+						}
+					}
+				}, progress)
 				return errors.Join(err, progress.Flush())
 			})
 		},

@@ -1,6 +1,7 @@
 package svnpull
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"holdfast/storage/svn"
 	"holdfast/storage/svn/dumpfile"
 )
+
+const defaultMaxBytes = 16 << 30
 
 // maxTokens bounds the directories that a server has open at once.
 const maxTokens = 1 << 16
@@ -70,6 +73,7 @@ type dumper struct {
 	token string           // of file
 	text  *os.File         // of file
 	size  int64            // of text
+	left  int64            // bytes that the texts of the revision may still have
 }
 
 // node is a directory or a file of a revision.
@@ -97,7 +101,7 @@ func (d *dumper) revision(rev svn.Revnum) error {
 	if err := d.w.Revision(rev, props); err != nil {
 		return err
 	}
-	d.dirs, d.dir = map[string]*node{}, nil
+	d.dirs, d.dir, d.left = map[string]*node{}, nil, cmp.Or(d.s.o.MaxBytes, defaultMaxBytes)
 	for {
 		t, err := d.s.tuple()
 		if err != nil {
@@ -266,6 +270,9 @@ func (d *dumper) chunk(p *tuple) error {
 		return errMalformed
 	}
 	d.size += int64(len(b))
+	if d.left -= int64(len(b)); d.left < 0 {
+		return svn.Errorf(svn.ErrRASvnResponseSize, "the texts of one revision are longer than %d bytes", cmp.Or(d.s.o.MaxBytes, defaultMaxBytes))
+	}
 	_, err := d.text.Write(b)
 	return err
 }

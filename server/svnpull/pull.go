@@ -22,6 +22,7 @@ import (
 type Options struct {
 	User, Password string        // for CRAM-MD5; anonymous if there is no user
 	IdleTimeout    time.Duration // silence after which the server is given up; 10 min if zero
+	MaxBytes       int64         // of the deltas of all texts of one revision; 16 GiB if zero
 }
 
 // Source is a session with another server. It is for one goroutine.

@@ -153,6 +153,13 @@ func TestPull(t *testing.T) {
 			}
 		})
 	}
+	src, err := open(t, "svn://"+host+"/repo", svnpull.Options{MaxBytes: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.Dump(t.Context(), io.Discard, 0, 7, scratch(t)); err == nil || !strings.Contains(err.Error(), "r2: ") || !strings.Contains(err.Error(), "longer than 100 bytes") {
+		t.Error(err)
+	}
 	if _, err := open(t, "svn://"+host+"/repo/trunk", svnpull.Options{}); err == nil || !strings.Contains(err.Error(), "as a whole") {
 		t.Error(err)
 	}
