@@ -259,7 +259,7 @@ var (
 	clientPrograms = []string{"svn", "svnmucc", "svnrdump"}
 	dates          = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+Z| [+-]\d{4} \([^)]*\))|[A-Z][a-z]{2} \d\d \d\d:\d\d`)
 	tokens         = regexp.MustCompile(`opaquelocktoken:[0-9a-f-]{36}`)
-	lockChecks     = regexp.MustCompile(`lock on path '[^']*'`) // which of several is told first is up to a hash
+	lockChecks     = regexp.MustCompile(`E16003[79]: .* lock on path .*`) // which of several is told first is up to a hash
 	txnNames       = regexp.MustCompile(`\b\d+-[0-9a-z]+\b`)
 )
 
@@ -282,17 +282,22 @@ func (s *side) run(st step) string {
 		"SVN_I_LOVE_CORRUPTED_WORKING_COPIES_SO_DISABLE_SLEEP_FOR_TIMESTAMPS=yes"}
 	err := cmd.Run()
 	out := strings.Split(s.plain(stdout.String()), "\n")
+	complaint := strings.TrimSpace(s.plain(stderr.String()))
+	if strings.Contains(complaint, "Commit failed") {
+		// How far the client came before it heard, and what it puts around what it heard, is a matter of time.
+		out, complaint = nil, complaint[strings.LastIndexByte(complaint, '\n')+1:]
+	}
 	if !st.order {
 		slices.Sort(out) // clients and svnserve go through hashes in random order
 	}
-	return fmt.Sprintf("$ %q\n%s\n%s\n%v\n", st.argv, strings.Join(out, "\n"), s.plain(stderr.String()), err)
+	return fmt.Sprintf("$ %q\n%s\n%s\n%v\n", st.argv, strings.Join(out, "\n"), complaint, err)
 }
 
 func (s *side) plain(text string) string {
 	text = strings.NewReplacer(s.url, "URL", strings.TrimPrefix(s.url, "svn://"), "HOST", s.dir, "DIR", s.repo, "REPO").Replace(text)
 	text = dates.ReplaceAllString(text, "DATE")
 	text = tokens.ReplaceAllString(text, "TOKEN")
-	text = lockChecks.ReplaceAllString(text, "lock on path")
+	text = lockChecks.ReplaceAllString(text, "a lock forbids it")
 	return txnNames.ReplaceAllString(text, "TXN")
 }
 

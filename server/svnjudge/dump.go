@@ -74,10 +74,7 @@ func (c *call) load(ctx context.Context) error {
 	}
 	repo := &svnrepos.Repository{FS: c.fs}
 	return repo.Load(ctx, c.stdin, o, func(e svnrepos.LoadEvent) {
-		switch {
-		case e.Kind == svnrepos.LoadWarning:
-			fmt.Fprint(c.stderr, e)
-		case c.flags["quiet"] == "":
+		if c.flags["quiet"] == "" {
 			fmt.Fprint(c.stdout, e)
 		}
 	})

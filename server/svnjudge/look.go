@@ -87,6 +87,9 @@ func (c *call) lookChanged(context.Context) error {
 			}
 		case svn.Deleted:
 			mark[0] = 'D'
+		case svn.Replaced:
+			fmt.Fprintf(c.stdout, "D   %s%s\n", change.Path[1:], slash)
+			mark[0] = 'A'
 		default:
 			mark[0] = 'A'
 		}

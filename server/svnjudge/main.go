@@ -22,7 +22,7 @@ import (
 
 const usage = `usage: svnjudge serve STORE SOCKET              prints the port it listens on
        svnjudge admin SOCKET VERB NAME [ARGS]   stdin, stdout, stderr and status are the verb's
-       svnjudge compare BASELINE SKIP LOGS TESTS FILE...`
+       svnjudge compare BASELINE SKIP LOGS TESTS FILES`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
