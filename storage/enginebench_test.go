@@ -49,6 +49,13 @@ func BenchmarkEngine(b *testing.B) {
 	b.Run("no blobs", func(b *testing.B) {
 		benchmarkWrite(b, repo, storage.Selection{Filter: object.Filter{Omit: []object.Type{object.Blob}}}, tip)
 	})
+	b.Run("sparse", func(b *testing.B) {
+		if _, err := src.try(nil, "rev-parse", "-q", "--verify", "HEAD:.gitignore"); err != nil {
+			b.Skip("there is no file of patterns")
+		}
+		blob := object.SparseBlob{Name: "HEAD:.gitignore", ID: tip}
+		benchmarkWrite(b, repo, storage.Selection{Filter: object.Filter{Sparse: []object.SparseBlob{blob}}}, tip)
+	})
 	b.Run("depth 1", func(b *testing.B) { benchmarkWrite(b, repo, storage.Selection{Boundary: []object.ID{tip}}, tip) })
 }
 
