@@ -114,10 +114,11 @@ func (t *Txn) finalProps(m storage.Meta) svn.Props {
 	return props
 }
 
-// unlocked returns the facts that end the locks which the commit ends.
+// unlocked returns the facts that end the locks which the commit ends: of those that it is asked to, the user's own whose tokens he
+// has. A commit that changes nothing of a file must not end another's lock of it.
 func (t *Txn) unlocked() (facts []fact) {
 	for _, path := range t.unlock {
-		if l, err := t.fs.Lock(path); err == nil && l != nil {
+		if l, err := t.fs.Lock(path); err == nil && l != nil && l.Owner == t.o.User && t.tokens[l.Token] {
 			facts = append(facts, fact{Unlock: path})
 		}
 	}

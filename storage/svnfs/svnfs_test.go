@@ -467,6 +467,8 @@ func TestLocksAtCommit(t *testing.T) {
 	}{
 		{"", "", "put /d/f 2", svn.ErrFSNoUser},
 		{"bob", token, "put /d/f 2", svn.ErrFSLockOwnerMismatch},
+		{"bob", token, "put /d/h 2", 0}, // ends no lock of alice's, as the next ones see
+		{"alice", "stale", "put /d/i 2", 0},
 		{"alice", "", "rm /d", svn.ErrFSBadLockToken},
 		{"alice", "", "put /d/g 2", 0},
 		{"alice", token, "put /d/f 2", 0},

@@ -108,7 +108,8 @@ func (t *Txn) AddLockTokens(tokens ...string) {
 	}
 }
 
-// UnlockOnCommit ends the locks of these paths with the commit, in the same entry of the journal.
+// UnlockOnCommit ends the locks of these paths with the commit, in the same entry of the journal: those that User has and whose
+// tokens the transaction has.
 func (t *Txn) UnlockOnCommit(paths ...string) { t.unlock = append(t.unlock, paths...) }
 
 // Abort gives the transaction up.
