@@ -79,12 +79,6 @@ type treeAt struct {
 	dir    sparse.Dir    // what walker.sparse has to say of the path
 }
 
-// treeVisit is a tree at paths that are all the same to walker.sparse.
-type treeVisit struct {
-	object uint32
-	dir    sparse.Dir
-}
-
 // commitNode is what the walk keeps of a commit. Numbers are those in walker.set.
 type commitNode struct {
 	object, tree      uint32
@@ -451,30 +445,6 @@ func (w *walker) push(t treeAt) {
 		*flag |= stacked
 		w.stack = append(w.stack, t)
 	}
-}
-
-// maxRevisits bounds how often trees are walked again since they are found at other paths, where patterns say something else
-// of them.
-const maxRevisits = 1 << 20
-
-// visit notes that a tree is met, and reports whether it has not been met in this way before.
-func (w *walker) visit(t *treeAt) (isNew bool) {
-	if isNew = w.noteVisit(t); isNew && w.sparse != nil && *w.set.flag(t.object)&stacked != 0 {
-		if w.revisits++; w.revisits > maxRevisits && t.dir != sparse.All {
-			t.dir = sparse.All // more is sent, and no tree is walked a third time
-			isNew = w.noteVisit(t)
-		}
-	}
-	return isNew
-}
-
-func (w *walker) noteVisit(t *treeAt) (isNew bool) {
-	v := treeVisit{t.object, t.dir}
-	last, ok := w.visits[v]
-	if isNew = !ok || w.filter.TreeDepth > 0 && t.depth < last; isNew {
-		w.visits[v] = t.depth
-	}
-	return isNew
 }
 
 // walkStack adds everything below the stacked trees, and gives it the flag.
