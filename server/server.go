@@ -111,7 +111,8 @@ type Server struct {
 	fetches chan struct{} // a place in it is a pack being computed
 	pushes  chan struct{} // a place in it is a pack being received
 
-	svn *svnfs.Registry // the Subversion repositories in use
+	svn     *svnfs.Registry // the Subversion repositories in use
+	imports sync.Map        // the names that are being imported into
 
 	policyMu sync.Mutex // held from reading holdfast-admin's tip to the commit of its next
 	policy   atomic.Pointer[policyState]

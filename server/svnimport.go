@@ -30,6 +30,10 @@ func (s *Server) SvnImport(ctx context.Context, who auth.Identity, name, url str
 		return fmt.Errorf("%q is no URL of the form svn://HOST/PATH. From any other, `svnrdump dump URL | holdfast svn load %s` brings in "+
 			"a Subversion repository, and `git push --mirror` one of git", url, name)
 	}
+	if _, busy := s.imports.LoadOrStore(name, true); busy {
+		return fmt.Errorf("an import into %s is under way", name)
+	}
+	defer s.imports.Delete(name)
 	o.MaxBytes = cmp.Or(o.MaxBytes, s.c.MaxPackBytes)
 	src, err := svnpull.Open(ctx, url, o)
 	if err != nil {

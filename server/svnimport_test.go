@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -266,5 +267,26 @@ func TestSvnImportRefused(t *testing.T) {
 	}
 	if _, err := w.srv.Repo(server.Local, "copy"); err == nil {
 		t.Error("there is a repository after all")
+	}
+}
+
+// TestSvnImportTwice starts an import while another one into the same repository waits for its source, and then ends that.
+func TestSvnImportTwice(t *testing.T) {
+	t.Parallel()
+	w := newSvnWorld(t, time.Minute)
+	ln := listen(t)
+	defer ln.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	url := "svn://" + ln.Addr().String() + "/repo"
+	go func() { first <- w.srv.SvnImport(ctx, server.Local, "copy", url, svnpull.Options{}, nil, io.Discard) }()
+	conn := must(ln.Accept())
+	defer conn.Close()
+	if err := w.importFrom("copy", ln.Addr().String()); err == nil || !strings.Contains(err.Error(), "under way") {
+		t.Errorf("the second import: %v", err)
+	}
+	cancel()
+	if err := <-first; err == nil {
+		t.Error("an import from a silent server succeeded")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -133,18 +134,10 @@ func repoImport(a *app) *cobra.Command {
 				if o.Password, err = a.takePassword(o.User, passwordFile); err != nil {
 					return err
 				}
-				ctx, cancel := context.WithCancelCause(ctx)
-				defer cancel(nil)
+				ctx, done := whileThere(ctx, a.Stderr)
+				defer done()
 				progress, tell := a.loadProgress(quiet)
-				err = srv.SvnImport(ctx, who, args[0], args[1], o, func(e svnrepos.LoadEvent) {
-					tell(e)
-					// A load ends with its input; this would go on when who wants it is there no more.
-					if e.Kind == svnrepos.LoadCommitted {
-						if _, err := a.Stderr.Write(nil); err != nil {
-							cancel(err)
-						}
-					}
-				}, progress)
+				err = srv.SvnImport(ctx, who, args[0], args[1], o, tell, progress)
 				return errors.Join(err, progress.Flush())
 			})
 		},
@@ -153,6 +146,32 @@ func repoImport(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&passwordFile, "password-file", "", "`file` with the password there, - for standard input; else it is "+passwordEnv)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress on standard error")
 	return cmd
+}
+
+// whileThere returns a context that ends when w, which leads to who wants something, cannot be written to. A load ends with its input;
+// what reads none would go on when nobody waits for it any more.
+func whileThere(ctx context.Context, w io.Writer) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if _, err := w.Write(nil); err != nil {
+				cancel(err)
+			}
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-ended
+	}
 }
 
 // passwordEnv has the password at another server.
