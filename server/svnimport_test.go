@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -190,14 +191,15 @@ func TestSvnImportCut(t *testing.T) {
 	w := newSvnWorld(t, time.Minute)
 	src := newSvnSource(t, history(t))
 	want := src.dump()
-	left := int64(500) // enough for the greeting and the login
-	cut := cutting(t, src.addr, func() int64 { return left })
+	var left atomic.Int64
+	left.Store(500) // enough for the greeting and the login
+	cut := cutting(t, src.addr, left.Load)
 	attempts, whole := 0, 0
 	for err := w.importFrom("copy", cut); err != nil; err = w.importFrom("copy", cut) {
 		if attempts++; attempts > 200 {
 			t.Fatal(err)
 		}
-		left += 400
+		left.Add(400)
 		if _, err := w.srv.Repo(server.Local, "copy"); err != nil {
 			continue // it was not made yet
 		}
