@@ -186,7 +186,7 @@ func (c *call) listLocks(context.Context) error {
 	}
 	for _, l := range locks {
 		fmt.Fprintf(c.stdout, "Path: %s\nUUID Token: %s\nOwner: %s\nCreated: %s\nExpires: %s\nComment (%d lines):\n%s\n\n",
-			l.Path, l.Token, l.Owner, svn.FormatTime(l.Created), expiry(l), strings.Count(l.Comment, "\n")+1, l.Comment)
+			l.Path, l.Token, l.Owner, svn.FormatTime(l.Created), expiry(l), strings.Count(deref(l.Comment), "\n")+1, deref(l.Comment))
 	}
 	return nil
 }
@@ -255,7 +255,7 @@ func (c *call) lockHelper(ctx context.Context) error {
 
 func (c *call) putOn(ctx context.Context, owner, comment string, t svnfs.LockTarget) error {
 	t.Base = svn.InvalidRevnum
-	results, _, err := c.fs.SetLocks(ctx, svnfs.Direct, meta(owner), owner, comment, false, []svnfs.LockTarget{t})
+	results, _, err := c.fs.SetLocks(ctx, svnfs.Direct, meta(owner), owner, &comment, false, []svnfs.LockTarget{t})
 	if err == nil {
 		err = results[0].Err
 	}

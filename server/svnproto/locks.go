@@ -16,7 +16,7 @@ func (s *session) writeLock(l *svn.Lock) {
 	s.w.Str(l.Path)
 	s.w.Str(l.Token)
 	s.w.Str(l.Owner)
-	s.w.OptText(l.Comment)
+	s.w.OptStr(l.Comment)
 	s.w.Str(svn.FormatTime(l.Created))
 	if l.Expires.IsZero() {
 		s.w.OptText("")
@@ -64,14 +64,15 @@ func (s *session) lock(a *args) error {
 
 // takeLocks locks what the hooks allow. An error that comes with results is a hook's that was told.
 func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal bool) ([]svnfs.LockResult, error) {
-	v, q := s.view, svnrepos.LockRequest{Steal: steal, User: s.user, Committer: s.view.Committer, Meta: s.view.Meta()}
+	v, q := s.view, svnrepos.LockRequest{Comment: comment, Steal: steal, User: s.user, Committer: s.view.Committer, Meta: s.view.Meta()}
+	said := ""
 	if comment != nil {
-		q.Comment = *comment
+		said = *comment
 	}
 	asked := map[string]hookAnswer{}
 	for _, t := range targets {
 		h := askOnce(s, asked, t.Path, func() (string, error) {
-			token, err := v.Hooks.PreLock(s.ctx, t.Path, s.user, q.Comment, steal)
+			token, err := v.Hooks.PreLock(s.ctx, t.Path, s.user, said, steal)
 			return token, cmp.Or(err, checkToken(token))
 		})
 		if t.Token = h.token; h.err == nil {

@@ -15,8 +15,8 @@ import (
 // LockRequest asks for locks of files.
 type LockRequest struct {
 	Targets []svnfs.LockTarget
-	Comment string
-	Steal   bool // take locks over from others
+	Comment *string // nil for none
+	Steal   bool    // take locks over from others
 
 	User      string // empty for an anonymous client, which gets none
 	Committer svnfs.Committer
@@ -51,7 +51,7 @@ func (r *Repository) Lock(ctx context.Context, req LockRequest) ([]svnfs.LockRes
 	if req.User == "" {
 		return nil, storage.Entry{}, svn.Errorf(svn.ErrFSNoUser, "Cannot lock path, no authenticated username available.")
 	}
-	if !safeComment(req.Comment) {
+	if req.Comment != nil && !safeComment(*req.Comment) {
 		return nil, storage.Entry{}, svn.Errorf(errUnescapable, "Lock comment contains illegal characters")
 	}
 	paths, last := make([]string, len(req.Targets)), map[string]svnfs.LockTarget{}

@@ -3,6 +3,7 @@ package svnrepos_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"holdfast/server/svnrepos"
@@ -11,7 +12,7 @@ import (
 )
 
 func lockRequest(user string, targets ...svnfs.LockTarget) svnrepos.LockRequest {
-	return svnrepos.LockRequest{Targets: targets, User: user, Comment: "mine", Committer: svnfs.Direct, Meta: testMeta()}
+	return svnrepos.LockRequest{Targets: targets, User: user, Comment: new("mine"), Committer: svnfs.Direct, Meta: testMeta()}
 }
 
 func lockTarget(path string) svnfs.LockTarget {
@@ -41,7 +42,7 @@ func TestLock(t *testing.T) {
 			t.Errorf("%d: %+v, not %d", i, got[i], want)
 		}
 	}
-	if l := got[0].Lock; l.Owner != "joe" || l.Comment != "mine" || *l != *got[4].Lock {
+	if l := got[0].Lock; l.Owner != "joe" || *l.Comment != "mine" || !reflect.DeepEqual(l, got[4].Lock) {
 		t.Errorf("%+v", l)
 	}
 	again, _, err := r.Lock(t.Context(), lockRequest("ann", lockTarget("/trunk/f")))
@@ -64,7 +65,7 @@ func TestLockRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	req := lockRequest("joe", lockTarget("/trunk/f"))
-	req.Comment = "bell \a"
+	req.Comment = new("bell \a")
 	if _, _, err := r.Lock(t.Context(), req); fmt.Sprint(err) != "E130004: Lock comment contains illegal characters" {
 		t.Error(err)
 	}

@@ -341,7 +341,7 @@ func locked(t *testing.T, fs *svnfs.FS, token string, req svnrepos.ReportRequest
 func TestReportBrokenLocks(t *testing.T) {
 	fs := build(t, "put /f 1", "put /g 1")
 	target := svnfs.LockTarget{Path: "/f", Base: svn.InvalidRevnum}
-	results, _, err := fs.SetLocks(t.Context(), svnfs.Direct, testMeta(), "alice", "", false, []svnfs.LockTarget{target})
+	results, _, err := fs.SetLocks(t.Context(), svnfs.Direct, testMeta(), "alice", nil, false, []svnfs.LockTarget{target})
 	if err != nil || results[0].Err != nil {
 		t.Fatal(err, results)
 	}

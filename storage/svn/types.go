@@ -77,8 +77,8 @@ type Lock struct {
 	Path    string    `json:"path"` // absolute
 	Token   string    `json:"token"`
 	Owner   string    `json:"owner"`
-	Comment string    `json:"comment,omitempty"`
-	IsDAV   bool      `json:"dav,omitempty"` // the comment is DAV's XML; kept for dumps, always false here
+	Comment *string   `json:"comment,omitempty"` // nil if there is none, not even an empty one
+	IsDAV   bool      `json:"dav,omitempty"`     // the comment is DAV's XML; kept for dumps, always false here
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires,omitzero"` // zero if it never does
 }

@@ -175,7 +175,7 @@ type LockResult struct {
 
 // SetLocks locks files for a user, as many as can be: each result says what became of one, in the order of paths. The locks are one
 // entry of the journal, zero if there is none.
-func (f *FS) SetLocks(ctx context.Context, c Committer, m storage.Meta, user, comment string, steal bool,
+func (f *FS) SetLocks(ctx context.Context, c Committer, m storage.Meta, user string, comment *string, steal bool,
 	targets []LockTarget) ([]LockResult, storage.Entry, error) {
 	if user == "" {
 		return nil, storage.Entry{}, f.noUser()

@@ -420,7 +420,7 @@ func TestIndexIsMadeAgain(t *testing.T) {
 	if _, err := w.fs.ChangeRevProp(ctx, svnfs.Direct, w.meta(), 2, svn.PropLog, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	results, _, err := w.fs.SetLocks(ctx, svnfs.Direct, w.meta(), "bob", "mine", false, []svnfs.LockTarget{{Path: "/f", Base: svn.InvalidRevnum}})
+	results, _, err := w.fs.SetLocks(ctx, svnfs.Direct, w.meta(), "bob", new("mine"), false, []svnfs.LockTarget{{Path: "/f", Base: svn.InvalidRevnum}})
 	if err != nil || results[0].Err != nil {
 		t.Fatal(err, results)
 	}
@@ -456,7 +456,7 @@ func TestLocksAtCommit(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	w.commit("mkdir /d", "put /d/f 1")
-	results, _, err := w.fs.SetLocks(ctx, svnfs.Direct, w.meta(), "alice", "", false, []svnfs.LockTarget{{Path: "/d/f", Base: 1}, {Path: "/none", Base: svn.InvalidRevnum}})
+	results, _, err := w.fs.SetLocks(ctx, svnfs.Direct, w.meta(), "alice", nil, false, []svnfs.LockTarget{{Path: "/d/f", Base: 1}, {Path: "/none", Base: svn.InvalidRevnum}})
 	if err != nil || results[0].Err != nil || !errors.Is(results[1].Err, svn.ErrFSNotFound) {
 		t.Fatal(err, results)
 	}
