@@ -328,14 +328,15 @@ func (s *side) workingCopies() string {
 	return b.String()
 }
 
-// repository returns what the clients see of the repository: its log and all that a dump has.
+// repository returns what the clients see of the repository: its log, its files and locks, and all that a dump has.
 func (s *side) repository() string {
 	log := s.run(step{argv: []string{"svn", "log", "-v", "-g", "$URL"}, order: true})
+	list := s.run(step{argv: []string{"svn", "ls", "-R", "-v", "$URL"}})
 	dump, err := s.dump()
 	if err != nil {
-		return log + "dump: " + err.Error()
+		return log + list + "dump: " + err.Error()
 	}
-	return log + dump
+	return log + list + dump
 }
 
 // dump returns a canonical dump: what a server chooses to send as a delta drops out when it is loaded and dumped again.

@@ -288,21 +288,21 @@ func (g *generator) muccActions() (args []string, puts []step) {
 		}
 		switch src := g.any(old, anything); {
 		case action < 2 && name != "":
-			args = append(args, "rm", at(name))
+			args = append(args, "rm", name)
 			remove(name)
 			if g.chance(2) && src != "" && src != name && !below(name, src) { // replace it
-				args = append(args, "cp", strconv.Itoa(rev), at(src), at(name))
+				args = append(args, "cp", strconv.Itoa(rev), src, name)
 				graft(old, src, name)
 			}
 		case action < 5 && src != "" && rev > 0:
-			args = append(args, "cp", strconv.Itoa(rev), at(src), at(to))
+			args = append(args, "cp", strconv.Itoa(rev), src, to)
 			graft(old, src, to)
 		case action == 5 && name != "":
-			args = append(args, "mv", at(name), at(to))
+			args = append(args, "mv", name, to)
 			graft(now, name, to)
 			remove(name)
 		case action == 6:
-			args = append(args, "mkdir", at(to))
+			args = append(args, "mkdir", to)
 			now[to] = true
 		case action < 9:
 			if f := g.any(now, aFile); f != "" && g.chance(2) {
@@ -310,19 +310,19 @@ func (g *generator) muccActions() (args []string, puts []step) {
 			}
 			put := fmt.Sprintf("$DIR/put%d", len(puts))
 			puts = append(puts, step{file: put, content: g.text()})
-			args = append(args, "put", put, at(to))
+			args = append(args, "put", put, to)
 			now[to] = false
 		case name != "":
 			p, value := g.prop()
 			if g.chance(4) {
-				args = append(args, "propdel", p, at(name))
+				args = append(args, "propdel", p, name)
 				break
 			}
-			args = append(args, "propset", p, value, at(name))
+			args = append(args, "propset", p, value, name)
 		}
 	}
 	if len(args) == 0 {
-		return []string{"mkdir", at(g.fresh(now))}, puts
+		return []string{"mkdir", g.fresh(now)}, puts
 	}
 	return args, puts
 }
