@@ -32,7 +32,7 @@ var (
 func TestDifferential(t *testing.T) {
 	for _, program := range []string{"svn", "svnmucc", "svnrdump", "svnserve", "svnadmin", "svnlook"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 	}
 	for seed, left := *firstSeed, *operations; left > 0; seed, left = seed+1, left-*perEpisode {

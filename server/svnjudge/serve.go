@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"holdfast/server/svnproto"
+	"holdfast/storage/svn"
 )
 
 // serve opens a store and serves svn:// on a free port of 127.0.0.1, which it prints once it listens, and admin calls on a
@@ -57,7 +58,7 @@ func (h *host) session(ctx context.Context, conn net.Conn) {
 			fmt.Fprintf(os.Stderr, "panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	if err := svnproto.Serve(ctx, conn, conn, h, svnproto.Options{}); err != nil {
+	if err := svnproto.Serve(ctx, conn, conn, h, svnproto.Options{}); err != nil && svn.CodeOf(err) != svn.ErrRASvnConnectionClosed {
 		fmt.Fprintln(os.Stderr, "session:", err)
 	}
 }
