@@ -37,7 +37,7 @@ func Rebuild(ctx context.Context, st *storage.Store) error {
 		if err := os.Remove(repo.SidePath(indexFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		f, err := open(repo)
+		f, err := open(repo, newCaches())
 		if err != nil {
 			return fmt.Errorf("repository %s: %w", repo.ID(), err)
 		}
@@ -95,7 +95,7 @@ func (f *FS) verifyIndex() error {
 	if err != nil {
 		return err
 	}
-	anew := newFS(f.repo, x)
+	anew := newFS(f.repo, x, newCaches())
 	defer anew.close()
 	if err := anew.catchUp(); err != nil { // while commits go on
 		return err

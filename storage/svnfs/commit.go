@@ -70,7 +70,7 @@ func (t *Txn) commit(ctx context.Context, c Committer, m storage.Meta) (rev svn.
 	for _, move := range moves[1:] {
 		u.moved[move.Name] = []movedRef{{rev, move.New}}
 	}
-	f.revisions.put(rev, r)
+	f.revisions.put(revisionKey{f, rev}, r)
 	if err = u.apply(facts, nil); err == nil {
 		err = f.put(u)
 	}
@@ -437,6 +437,6 @@ func (b *builder) remember() {
 		b.f.nodes.put(r.id, r)
 	}
 	for dir, tree := range b.view.trees {
-		b.f.viewTrees.put(dir, tree)
+		b.f.viewTrees.put(treeKey{b.f, dir}, tree)
 	}
 }

@@ -52,11 +52,7 @@ type FS struct {
 	format object.Format
 	index  *index
 
-	nodes     cache[ID, *record]
-	buckets   cache[ID, []dirEntry]
-	props     cache[ID, svn.Props]
-	revisions cache[svn.Revnum, *revision]
-	viewTrees cache[ID, ID] // directory -> git tree, the zero ID if nothing of it is shown
+	*caches
 
 	// commitMu is held by whoever commits: from looking at the youngest revision to the update of the index. It guards writes of
 	// state too.
@@ -78,7 +74,7 @@ func NewUUID() string {
 }
 
 // open opens a repository that has revision 0.
-func open(repo *storage.Repo) (*FS, error) {
+func open(repo *storage.Repo, c *caches) (*FS, error) {
 	if repo.SCM() != storage.Svn {
 		return nil, svn.Errorf(svn.ErrFSUnknownFSType, "the repository is not one of Subversion")
 	}
@@ -86,7 +82,7 @@ func open(repo *storage.Repo) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := newFS(repo, x)
+	f := newFS(repo, x, c)
 	if err = f.catchUp(); err == nil && !f.state.youngest.Valid() {
 		err = svn.Errorf(svn.ErrFSCorrupt, "the repository has no revision")
 	}
@@ -96,10 +92,8 @@ func open(repo *storage.Repo) (*FS, error) {
 	return f, nil
 }
 
-func newFS(repo *storage.Repo, x *index) *FS {
-	f := &FS{repo: repo, format: repo.Format(), index: x, state: x.current(), txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
-	f.nodes.max, f.buckets.max, f.props.max, f.revisions.max, f.viewTrees.max = 20_000, 2_000, 10_000, 2_000, 20_000
-	return f
+func newFS(repo *storage.Repo, x *index, c *caches) *FS {
+	return &FS{caches: c, repo: repo, format: repo.Format(), index: x, state: x.current(), txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
 }
 
 func (f *FS) close() error { return f.index.close() }
@@ -176,7 +170,7 @@ func (f *FS) revProps(rev svn.Revnum) (svn.Props, error) {
 	f.stateMu.Lock()
 	defer f.stateMu.Unlock()
 	if applied == f.state.applied {
-		if len(f.edited) > 10_000 {
+		if len(f.edited) > 2_000 {
 			clear(f.edited)
 		}
 		f.edited[rev] = p
@@ -209,7 +203,7 @@ func (f *FS) revision(rev svn.Revnum) (*revision, error) {
 	if !rev.Valid() || rev > f.Youngest() {
 		return nil, svn.Errorf(svn.ErrFSNoSuchRevision, "No such revision %d", rev)
 	}
-	if r, ok := f.revisions.get(rev); ok {
+	if r, ok := f.revisions.get(revisionKey{f, rev}); ok {
 		return r, nil
 	}
 	p, err := f.index.place(rev)
@@ -218,7 +212,7 @@ func (f *FS) revision(rev svn.Revnum) (*revision, error) {
 	}
 	r, err := f.readRevision(p.revision)
 	if err == nil {
-		f.revisions.put(rev, r)
+		f.revisions.put(revisionKey{f, rev}, r)
 	}
 	return r, err
 }

@@ -10,7 +10,8 @@ import (
 // Registry opens filesystems, one for each repository, and closes those that were not used for the longest time. It may be used
 // by many goroutines.
 type Registry struct {
-	max int
+	max    int
+	caches *caches
 
 	mu     sync.Mutex // guards the rest
 	open   map[storage.RepoID]*registered
@@ -31,7 +32,7 @@ func NewRegistry(limit int) *Registry {
 	if limit == 0 {
 		limit = 64
 	}
-	return &Registry{max: limit, open: map[storage.RepoID]*registered{}}
+	return &Registry{max: limit, caches: newCaches(), open: map[storage.RepoID]*registered{}}
 }
 
 // Open returns the filesystem of a repository that has revision 0, and what must be called when it is used no more.
@@ -48,7 +49,7 @@ func (g *Registry) Open(repo *storage.Repo) (fs *FS, release func(), err error) 
 	}
 	r.uses++
 	g.mu.Unlock()
-	r.once.Do(func() { r.fs, r.err = open(repo) })
+	r.once.Do(func() { r.fs, r.err = open(repo, g.caches) })
 	release = sync.OnceFunc(func() { g.release(repo.ID(), r) })
 	if r.err != nil {
 		release()

@@ -452,6 +452,37 @@ func TestIndexIsMadeAgain(t *testing.T) {
 	}
 }
 
+// TestManyTexts makes more and larger texts in one transaction than memory and open files are meant for.
+func TestManyTexts(t *testing.T) {
+	w := newWorld(t)
+	var edits []string
+	line := strings.Repeat("0123456789abcdef", 1<<10)
+	for i := range 400 {
+		edits = append(edits, fmt.Sprintf("put /small%d %d %s", i, i, line))
+	}
+	for i := range 50 {
+		edits = append(edits, fmt.Sprintf("put /large%d %d %s", i, i, strings.Repeat(line, 20)))
+	}
+	w.commit(edits...)
+	for i := range 400 {
+		if got := text(t, w.node(1, fmt.Sprintf("/small%d", i))); got != fmt.Sprintf("%d %s", i, line) {
+			t.Fatalf("small %d is wrong", i)
+		}
+	}
+	for i := range 50 {
+		if got := text(t, w.node(1, fmt.Sprintf("/large%d", i))); got != fmt.Sprintf("%d %s", i, strings.Repeat(line, 20)) {
+			t.Fatalf("large %d is wrong", i)
+		}
+	}
+	txn := w.begin(1)
+	for i := range 100 {
+		if _, err := txn.ApplyText(fmt.Sprintf("/small%d", i)); err != nil {
+			return
+		}
+	}
+	t.Error("a hundred texts may be written at the same time")
+}
+
 func TestLocksAtCommit(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()

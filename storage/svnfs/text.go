@@ -15,17 +15,84 @@ import (
 	"holdfast/storage/svn/svndiff"
 )
 
-// spool is a new text on its way: in memory while it is small, then in a file without a name.
+// spool is a new text on its way: in memory while it is small, then in a file without a name. Once it is whole, it is in memory, in
+// its file, or in the file that the transaction's texts share.
 type spool struct {
 	store *storage.Store
 	mem   []byte
 	file  *os.File
+	at    int64 // where it begins in file
 	size  int64
-	md5   hash.Hash
+	md5   hash.Hash // nil once it is whole, as is sha1
 	sha1  hash.Hash
 }
 
-const maxMemText = 256 << 10
+const (
+	maxMemText  = 256 << 10 // of a text that is in memory
+	maxMemTexts = 4 << 20   // of all that a transaction keeps in memory
+	maxOwnFiles = 32        // of a transaction's texts
+	maxWriting  = 64        // texts that are written at the same time; clients write one after another
+)
+
+// texts are a transaction's.
+type texts struct {
+	spools  []*spool
+	mem     int64
+	files   int
+	writing int
+
+	shared *os.File // nil until it is needed
+	end    int64
+}
+
+// begin begins a text.
+func (t *texts) begin(s *storage.Store) (*spool, error) {
+	if t.writing >= maxWriting {
+		return nil, svn.Errorf(svn.ErrIncorrectParams, "More than %d texts are being sent at the same time", maxWriting)
+	}
+	t.writing++
+	sp := newSpool(s)
+	t.spools = append(t.spools, sp)
+	return sp, nil
+}
+
+// keep finds a place for a text that is whole: neither memory nor open files must grow with their number.
+func (t *texts) keep(s *spool) error {
+	t.writing--
+	s.md5, s.sha1 = nil, nil
+	switch {
+	case s.file == nil && t.mem+s.size <= maxMemTexts:
+		t.mem += s.size
+		return nil
+	case s.file != nil && t.files < maxOwnFiles:
+		t.files++
+		return nil
+	}
+	if t.shared == nil {
+		f, err := s.store.Scratch()
+		if err != nil {
+			return err
+		}
+		t.shared = f
+	}
+	if _, err := io.Copy(io.NewOffsetWriter(t.shared, t.end), s.open()); err != nil {
+		return err
+	}
+	s.close()
+	s.mem, s.file, s.at = nil, t.shared, t.end
+	t.end += s.size
+	return nil
+}
+
+// close ends all texts.
+func (t *texts) close() {
+	for _, s := range t.spools {
+		s.close()
+	}
+	if t.shared != nil {
+		t.shared.Close()
+	}
+}
 
 func newSpool(s *storage.Store) *spool { return &spool{store: s, md5: md5.New(), sha1: sha1.New()} }
 
@@ -56,7 +123,7 @@ func (s *spool) open() io.ReadCloser {
 	if s.file == nil {
 		return io.NopCloser(bytes.NewReader(s.mem))
 	}
-	return io.NopCloser(io.NewSectionReader(s.file, 0, s.size))
+	return io.NopCloser(io.NewSectionReader(s.file, s.at, s.size))
 }
 
 func (s *spool) close() {
@@ -110,8 +177,8 @@ func (w *textWriter) Close() error {
 	if err != nil {
 		return err
 	}
-	if w.m.text != nil {
-		w.m.text.close()
+	if err := w.t.texts.keep(w.spool); err != nil {
+		return err
 	}
 	w.m.text, w.m.rec.text = w.spool, ref
 	return nil
@@ -124,9 +191,11 @@ func (t *Txn) ApplyText(path string) (io.WriteCloser, error) {
 		return nil, err
 	}
 	t.changed(path, svn.Change{Action: svn.Modified, Kind: svn.File, TextMod: true})
-	w := &textWriter{newSpool(t.fs.repo.Store()), t, m}
-	t.spools = append(t.spools, w.spool)
-	return w, nil
+	s, err := t.texts.begin(t.fs.repo.Store())
+	if err != nil {
+		return nil, err
+	}
+	return &textWriter{s, t, m}, nil
 }
 
 // ApplyTextDelta returns what takes the windows that make a file's new text from the present one, whose MD5 is baseMD5, in

@@ -37,7 +37,7 @@ type Txn struct {
 	changes       map[string]*svn.Change
 	deleted       map[string]*svn.Change // what a replacement has taken the place of
 	unlock        []string
-	spools        []*spool
+	texts         texts
 	done          bool
 }
 
@@ -118,9 +118,7 @@ func (t *Txn) Abort() {
 		return
 	}
 	t.done = true
-	for _, s := range t.spools {
-		s.close()
-	}
+	t.texts.close()
 	t.fs.stateMu.Lock()
 	defer t.fs.stateMu.Unlock()
 	delete(t.fs.txns, t.name)

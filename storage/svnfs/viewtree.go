@@ -26,7 +26,7 @@ func (v *viewer) tree(dir, old *record, oldTree ID) (ID, error) {
 	if id, ok := v.trees[dir.id]; ok {
 		return id, nil
 	}
-	if id, ok := v.b.f.viewTrees.get(dir.id); ok {
+	if id, ok := v.b.f.viewTrees.get(treeKey{v.b.f, dir.id}); ok {
 		return id, nil
 	}
 	entries, err := v.b.entriesOf(dir)
