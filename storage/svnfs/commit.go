@@ -213,7 +213,11 @@ func (b *builder) node(m *mutable) (*record, error) {
 	if r.selfMergeinfo {
 		r.mergeinfo++
 	}
-	if r.id, err = b.addData(r.encode(), r.pred); err != nil {
+	base := r.pred
+	if r.kind == svn.File {
+		base = ID{} // a file's is small, mostly checksums, and read often
+	}
+	if r.id, err = b.addData(r.encode(), base); err != nil {
 		return nil, err
 	}
 	b.nodes = append(b.nodes, &r)
@@ -236,10 +240,35 @@ func (b *builder) text(m *mutable) error {
 			return nil
 		}
 	}
-	if m.base != nil && m.base.text.size <= maxDeltaText {
-		o.base = m.base.text.blob
+	var err error
+	if m.base != nil && m.rec.text.size <= maxDeltaText {
+		o.base, err = b.f.textBase(m.base)
+	}
+	if err != nil {
+		return err
 	}
 	return b.add(o)
+}
+
+// maxSkip bounds how many predecessors are passed over for a delta's base.
+const maxSkip = 64
+
+// textBase returns the text that a successor's is to be a delta of, zero for none: not always the predecessor's, so that it takes few
+// deltas to make any one of many versions. The n-th version builds on the one that is n without its lowest bit.
+//
+// Source: "skip-deltas" in Subversion's notes on FSFS.
+func (f *FS) textBase(pred *record) (ID, error) {
+	n := pred.preds + 1
+	for skip := min(n&-n, maxSkip) - 1; skip > 0 && !pred.pred.IsZero(); skip-- {
+		var err error
+		if pred, err = f.node(pred.pred); err != nil {
+			return ID{}, err
+		}
+	}
+	if pred.text.size == 0 || pred.text.size > maxDeltaText {
+		return ID{}, nil
+	}
+	return pred.text.blob, nil
 }
 
 // dir makes a directory's entries. It leaves in r.mergeinfo the number of nodes below that have svn:mergeinfo.
