@@ -62,6 +62,16 @@ func mayImport(name, area, imported string, ours bool) bool {
 		return imported == "storage/object"
 	case name == "storage/graph":
 		return imported == "storage/object" || imported == "storage/pack"
+	case name == "storage/svn":
+		return false
+	case strings.HasPrefix(name, "storage/svn/"):
+		return imported == "storage/svn" || strings.HasPrefix(imported, "storage/svn/")
+	case name == "storage":
+		return to == "storage" && !strings.HasPrefix(imported, "storage/svn")
+	case name == "server/svnrepos":
+		return to == "storage" || imported == "auth/svnrules"
+	case name == "server/svnproto":
+		return to == "storage" || imported == "server/svnrepos"
 	case area == "auth":
 		return to == "auth"
 	case area == "storage":
