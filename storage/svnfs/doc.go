@@ -23,7 +23,7 @@
 //
 // A Txn is a mutable tree in memory over its base revision: a directory that it changes holds what is different from its base.
 // Texts are spooled. Commit merges with what was committed since the transaction began, as Subversion does (merge.go), numbers the
-// new nodes, and writes one thin pack of deltas against predecessors (commit.go). Commits of a repository go one after another.
+// new nodes, and writes one thin pack of deltas against what is there (build.go). Commits of a repository go one after another.
 //
 // Sources: Subversion's svn_fs.h, and the behaviour of its FSFS back end.
 package svnfs
