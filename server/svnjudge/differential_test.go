@@ -52,6 +52,11 @@ func TestDifferential(t *testing.T) {
 // history is what the last play did.
 var history []string
 
+// ownFaults are what svnserve says when it fails where it should not: it forgets to skip what a client reports of a directory
+// that has become a file, and it dies of a listing that meets a revision without an author. There is nothing to compare with
+// after that.
+var ownFaults = regexp.MustCompile(`Working copy path '[^']*' does not exist in repository|Network connection closed unexpectedly`)
+
 // play plays n operations of a seed. It looks at working copies now and then, and after each operation from one on at the repository
 // too, as at the end. It returns the number of operations after which something differs, and what.
 func play(t *testing.T, seed uint64, n, from int) (at int, what string) {
@@ -61,18 +66,23 @@ func play(t *testing.T, seed uint64, n, from int) (at int, what string) {
 	for i := 1; i <= n; i++ {
 		o := g.next()
 		history = append(history, fmt.Sprintf("%3d %s", i, o))
-		if what := w.both(func(s *side) string { return s.play(o) }); what != "" {
-			return i, what
-		}
+		looks := []func(*side) string{func(s *side) string { return s.play(o) }}
 		if i%*lookEvery == 0 || i >= from {
-			if what := w.both((*side).workingCopies); what != "" {
-				return i, what
-			}
+			looks = append(looks, (*side).workingCopies)
 		}
 		if i >= from {
-			if what := w.both((*side).repository); what != "" {
-				return i, what
+			looks = append(looks, (*side).repository)
+		}
+		for _, look := range looks {
+			got := w.both(look)
+			if got[0] == got[1] {
+				continue
 			}
+			if fault := ownFaults.FindString(got[0]); fault != "" {
+				t.Logf("seed %d: svnserve fails after %d operations: %s", seed, i, fault)
+				return i, ""
+			}
+			return i, difference(got[0], got[1])
 		}
 	}
 	return n, ""
@@ -207,18 +217,14 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// both has both sides do something at the same time, and returns how the results differ.
-func (w *world) both(do func(*side) string) string {
-	var got [2]string
+// both has both sides do something at the same time, and returns the results.
+func (w *world) both(do func(*side) string) (got [2]string) {
 	var wg sync.WaitGroup
 	for i, s := range w.sides {
 		wg.Go(func() { got[i] = do(s) })
 	}
 	wg.Wait()
-	if got[0] == got[1] {
-		return ""
-	}
-	return difference(got[0], got[1])
+	return got
 }
 
 // difference shows the first lines that differ, with what is around them.

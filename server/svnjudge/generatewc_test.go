@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"holdfast/storage/svn"
 )
 
 // editFiles changes texts, and adds files that may or may not become versioned.
@@ -158,7 +160,7 @@ func (g *generator) revProp() []step {
 	rev := strconv.Itoa(g.rev())
 	name := pick(g, "svn:log", "svn:author", "p")
 	argv := []string{"svn", "propset", "--revprop", "-r", rev, name, pick(g, "changed", "", "ä\nb"), "$URL", "--force"}
-	if g.chance(3) {
+	if g.chance(3) && name != svn.PropAuthor { // without which svnserve dies of listings
 		argv = []string{"svn", "propdel", "--revprop", "-r", rev, name, "$URL"}
 	}
 	return []step{{argv: argv}, {argv: []string{"svn", "proplist", "-v", "--revprop", "-r", rev, "$URL"}}}
