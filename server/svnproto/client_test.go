@@ -120,10 +120,10 @@ func TestClientLocks(t *testing.T) {
 // TestClientHidden has a directory that only alice may read.
 func TestClientHidden(t *testing.T) {
 	h := newHost(t)
+	h.hidden = map[string]string{"/trunk/secret": "alice"}
 	url := h.listen(t)
 	a := newClient(t, "alice")
 	a.svn("mkdir", "-m", "layout", url+"/trunk", url+"/trunk/secret", url+"/trunk/open")
-	h.hidden = map[string]string{"/trunk/secret": "alice"}
 	a.svn("checkout", url+"/trunk/secret", "wc")
 	a.write("wc/f", "secret\n")
 	a.svn("add", "wc/f")
