@@ -29,11 +29,11 @@ type treeKey struct {
 // The costs are about the bytes of memory that a value takes. Each cache holds up to twice its limit.
 func newCaches() *caches {
 	c := &caches{}
-	c.nodes = cache[ID, *record]{max: 8 << 20, cost: func(r *record) int { return 500 + len(r.dir.inline)*entryCost + 40*len(r.dir.buckets) }}
-	c.buckets = cache[ID, []dirEntry]{max: 4 << 20, cost: func(b []dirEntry) int { return 100 + len(b)*entryCost }}
-	c.props = cache[ID, svn.Props]{max: 2 << 20, cost: propsCost}
+	c.nodes = cache[ID, *record]{max: 4 << 20, cost: func(r *record) int { return 500 + len(r.dir.inline)*entryCost + 40*len(r.dir.buckets) }}
+	c.buckets = cache[ID, []dirEntry]{max: 2 << 20, cost: func(b []dirEntry) int { return 100 + len(b)*entryCost }}
+	c.props = cache[ID, svn.Props]{max: 1 << 20, cost: propsCost}
 	c.revisions = cache[revisionKey, *revision]{max: 4 << 20, cost: func(r *revision) int { return 300 + 150*len(r.changes) + propsCost(r.props) }}
-	c.viewTrees = cache[treeKey, ID]{max: 2 << 20, cost: func(ID) int { return 150 }}
+	c.viewTrees = cache[treeKey, ID]{max: 1 << 20, cost: func(ID) int { return 150 }}
 	return c
 }
 
