@@ -72,16 +72,16 @@ func (s *Server) gitRepo(who auth.Identity, name string, op auth.Op) (*storage.R
 	if err != nil || repo.SCM() != storage.Svn {
 		return repo, err
 	}
-	text := "%q is a Subversion repository, which git can only read: svn checkout %s"
+	text := "%q is a Subversion repository, which git can only read: %s"
 	if op == auth.Read {
 		u := &svnUser{s: s, who: who, name: name, repo: repo}
 		if u.Allows("/", svnrepos.ReadTree) {
 			return repo, nil
 		}
-		text = "%q is a Subversion repository, and has paths that you may not read: svn checkout %s"
+		text = "%q is a Subversion repository, and has paths that you may not read: %s"
 	}
 	ssh, plain := s.svnURLs(name)
-	return nil, &refused{fmt.Sprintf(text, name, cmp.Or(ssh, plain)), errNotGit}
+	return nil, &refused{fmt.Sprintf(text, name, SvnCheckout(cmp.Or(ssh, plain))), errNotGit}
 }
 
 // pusherFor opens a repository for a push, or prepares its creation where who may create it. It returns once the last

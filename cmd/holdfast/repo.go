@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -154,25 +153,13 @@ func (a *app) printRepo(r server.RepoInfo) error {
 			a.printf("  %s\n", url)
 		}
 	}
-	if command := checkoutCommand(r); command != "" {
+	if command := server.SvnCheckout(r.SSH); strings.HasPrefix(command, "SVN_SSH") {
 		a.printf("  %s\n", command)
 	}
 	if r.Storage != nil {
 		a.printStorage(*r.Storage)
 	}
 	return nil
-}
-
-// checkoutCommand is how Subversion's own client is told of a port, which it does not take out of a URL of svn+ssh://; "" where it
-// need not be told.
-func checkoutCommand(r server.RepoInfo) string {
-	u, err := url.Parse(r.SSH)
-	if err != nil || u.Scheme != "svn+ssh" || u.Port() == "" || u.Port() == "22" {
-		return ""
-	}
-	port := u.Port()
-	u.Host = strings.TrimSuffix(u.Host, ":"+port)
-	return fmt.Sprintf(`SVN_SSH="ssh -p %s" svn checkout %s`, port, u)
 }
 
 // printStorage tells what a repository takes on disk.
