@@ -80,7 +80,8 @@ demo:
 # Kill a real server under concurrent pushes, again and again; and the slow rounds of the seeded models.
 crash:
 	$(GO) test -tags slow -count=1 -run 'Crash|Fault|Model' ./storage/... ./replication/... ./server/...
-	$(GO) test -tags slow -count=1 -timeout 60m -run TestKill ./cmd/holdfast -kills $(KILLS) -v
+	$(GO) test -tags slow -count=1 -timeout 60m -run '^TestKill(Svn)?$$' ./cmd/holdfast -kills $(KILLS) -v
+	$(GO) test -tags slow -count=1 -timeout 60m -run '^TestKillImport$$' ./cmd/holdfast -kills 5 -v
 
 # A real repository pushed, cloned every way, and restored from every set of mirrors that suffices: make big BIG=git.git
 big:

@@ -33,7 +33,7 @@ func TestKillSvn(t *testing.T) {
 
 	writers := make([]*svnWriter, 4)
 	for i := range writers {
-		writers[i] = &svnWriter{h: h, dir: fmt.Sprintf("w%d", i), texts: map[string]string{}}
+		writers[i] = &svnWriter{h: h, dir: fmt.Sprintf("w%d", i), texts: map[string]string{}, last: map[string]string{}}
 	}
 	for range *killRounds {
 		ctx, stop := context.WithCancel(context.Background())
@@ -49,7 +49,8 @@ func TestKillSvn(t *testing.T) {
 		h.holdfast("check")
 		h.serve()
 		for _, w := range writers {
-			w.compare(h.server)
+			w.compare(h.server, w.last)
+			w.last = map[string]string{}
 		}
 	}
 	commits := 0
@@ -69,7 +70,7 @@ func TestKillSvn(t *testing.T) {
 		}
 		restored := h.serveDir(dir)
 		for _, w := range writers {
-			w.compare(restored)
+			w.compare(restored, w.texts)
 		}
 		restored.stop()
 	}
@@ -81,6 +82,7 @@ type svnWriter struct {
 	dir   string
 	n     int
 	texts map[string]string // by path and revision, "w0/3@7": the text there
+	last  map[string]string // those since the last kill
 
 	locked string // a file that is locked, "" if that is not known
 	rev    string // a revision whose message was changed
@@ -125,7 +127,7 @@ func (w *svnWriter) work(ctx context.Context) {
 			continue
 		}
 		rev, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(out), "r"), " ")
-		w.texts[path+"@"+rev] = text
+		w.texts[path+"@"+rev], w.last[path+"@"+rev] = text, text
 		switch w.n % 3 {
 		case 0:
 			w.lock(path)
@@ -150,10 +152,10 @@ func (w *svnWriter) message(rev string) {
 	}
 }
 
-// compare requires that a host has what was acknowledged.
-func (w *svnWriter) compare(at *process) {
+// compare requires that a host has texts that were acknowledged, and the last lock and message.
+func (w *svnWriter) compare(at *process, texts map[string]string) {
 	w.h.t.Helper()
-	for place, text := range w.texts {
+	for place, text := range texts {
 		if got, err := w.svn(at, "svn", "cat", killURL+place); err != nil || got != text {
 			w.h.t.Fatalf("%s was acknowledged and is %q, %v", place, got, err)
 		}
