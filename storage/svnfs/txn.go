@@ -163,48 +163,31 @@ func (t *Txn) mutable(path string) (*mutable, error) {
 // cloneChild makes a child of a changeable directory changeable. Copies are lazy: only now does a child of a copied directory
 // join its parent's branch.
 func (t *Txn) cloneChild(parent *mutable, child *record, path string) (*mutable, error) {
-	id, err := t.copyIDFor(parent, child, path)
-	if err != nil {
-		return nil, err
-	}
 	root, err := t.fs.copyRootNode(child)
 	if err != nil {
 		return nil, err
 	}
 	m := t.clone(child, path)
-	m.rec.copy = id
+	m.rec.copy = t.copyIDFor(parent, child, root, path)
 	if child.node != root.node {
 		m.rec.copyRoot = parent.rec.copyRoot
 	}
 	return m, nil
 }
 
-// copyIDFor decides on the copy id that a child gets when it is made changeable.
-func (t *Txn) copyIDFor(parent *mutable, child *record, path string) (part, error) {
-	if child.copy == (part{}) || child.copy == parent.rec.copy {
-		return parent.rec.copy, nil
-	}
-	root, err := t.fs.copyRootNode(child)
+// copyIDFor decides on the copy id that a child gets when it is made changeable; root is at the destination of the copy that it is part of.
+func (t *Txn) copyIDFor(parent *mutable, child, root *record, path string) part {
 	switch {
-	case err != nil:
-		return part{}, err
-	case root.node != child.node: // it is no branch point
-		return parent.rec.copy, nil
+	case child.copy == (part{}), child.copy == parent.rec.copy, root.node != child.node: // it is no branch point
+		return parent.rec.copy
 	case child.path == path: // it is one, seen at its own path
-		return child.copy, nil
+		return child.copy
 	}
-	return t.newCopy(), nil // a branch within a branch that was copied
+	return t.newCopy() // a branch within a branch that was copied
 }
 
 // copyRootNode returns the node at the destination of the copy that a node is part of.
 func (f *FS) copyRootNode(r *record) (*record, error) {
-	if r.copyRoot.Path == "/" { // the root is never copied
-		root, err := f.Root(r.copyRoot.Rev)
-		if err != nil {
-			return nil, err
-		}
-		return root.root, nil
-	}
 	root, err := f.Root(r.copyRoot.Rev)
 	if err != nil {
 		return nil, err
