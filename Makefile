@@ -100,11 +100,11 @@ fuzz-short:
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-# A table of figures beside git's, soft-serve's and svnserve's: make bench-table BIG=git.git MID=mid.git [SVN=history.dump] [SOFT=PATH] [ROWS="push receive"] [WORK=DIR]
+# A table of figures beside git's, soft-serve's and svnserve's: make bench-table BIG=git.git MID=mid.git [SVN=history.dump] [SOFT=PATH] [ROWS="push receive"] [WORK=DIR] [MIRRORS=DIR]
 bench-table:
 	$(GO) build -o build/bin/holdfast ./cmd/holdfast
 	$(GO) build -tags bench -o build/bin/holdfast-bench ./cmd/holdfast-bench
-	build/bin/holdfast-bench -big "$(BIG)" -mid "$(MID)" -soft "$(SOFT)" -svn "$(SVN)" -rows "$(ROWS)" -work "$(WORK)"
+	build/bin/holdfast-bench -big "$(BIG)" -mid "$(MID)" -soft "$(SOFT)" -svn "$(SVN)" -rows "$(ROWS)" -work "$(WORK)" -mirrors "$(MIRRORS)"
 
 # What must stay bounded where there is a lot: 100,000 refs, 10,000 pushes, 1,000,000 objects, a file of 2 GB.
 scale:

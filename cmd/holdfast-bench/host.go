@@ -60,7 +60,7 @@ func (b *bench) newHostWith(name string, n int, lines string) (h *host, err erro
 	var config strings.Builder
 	fmt.Fprintf(&config, "name: localhost\nssh: {listen: \"127.0.0.1:0\"}\nhttp: {listen: \"\"}\n%s\nreplication: {ack_timeout: 10m}\nmirrors:\n", lines)
 	for i := range n {
-		m, err := b.start(mirrorSecrets(i), "mirror", "serve", "--dir", filepath.Join(h.dir, fmt.Sprint("mirror", i)), "--listen", "127.0.0.1:0", "--bucket", "bucket")
+		m, err := b.start(mirrorSecrets(i), "mirror", "serve", "--dir", b.mirrorDir(name, i), "--listen", "127.0.0.1:0", "--bucket", "bucket")
 		if err != nil {
 			return nil, err
 		}
@@ -80,6 +80,13 @@ func (b *bench) newHostWith(name string, n int, lines string) (h *host, err erro
 	}
 	_, err = b.run(".", hostSecrets(n), b.holdfast, "init", "--data", data, "--kit", filepath.Join(h.dir, "kit"), "--config", file, "--admin", "root="+b.key+".pub")
 	return h, err
+}
+
+func (b *bench) mirrorDir(host string, i int) string {
+	if b.mirrors == "" {
+		return filepath.Join(b.path(host), fmt.Sprint("mirror", i))
+	}
+	return filepath.Join(b.mirrors, fmt.Sprint(host, "-mirror", i))
 }
 
 func (h *host) data() string { return filepath.Join(h.dir, "data") }

@@ -42,6 +42,7 @@ func run(ctx context.Context) (err error) {
 	flag.StringVar(&o.soft, "soft", "build/bin/soft", "soft-serve, if it is there")
 	flag.StringVar(&o.svnDumpFile, "svn", "", "a dump of a Subversion repository with /trunk, for the rows svn-load and svn-read")
 	flag.StringVar(&o.work, "work", "", "directory to keep what is prepared and to find it again; default: a temporary one")
+	flag.StringVar(&o.mirrors, "mirrors", "", "directory for what the mirrors hold, best on another file system; default: -work")
 	flag.IntVar(&o.runs, "runs", 3, "how often short things are measured; the least counts")
 	flag.IntVar(&o.pushes, "pushes", 10_000, "pushes of the row pushes")
 	asJSON := flag.Bool("json", false, "print JSON, one figure a line")
@@ -76,9 +77,9 @@ func run(ctx context.Context) (err error) {
 
 // options are the flags.
 type options struct {
-	big, mid, holdfast, soft, work string
-	svnDumpFile                    string
-	runs, pushes                   int
+	big, mid, holdfast, soft, work, mirrors string
+	svnDumpFile                             string
+	runs, pushes                            int
 }
 
 // bench is what the rows share.
@@ -110,7 +111,7 @@ func newBench(ctx context.Context, o options) (b *bench, err error) {
 			return nil, err
 		}
 	}
-	for _, path := range []*string{&b.big, &b.mid, &b.holdfast, &b.soft, &b.work, &b.svnDumpFile} {
+	for _, path := range []*string{&b.big, &b.mid, &b.holdfast, &b.soft, &b.work, &b.mirrors, &b.svnDumpFile} {
 		if *path == "" {
 			continue
 		}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // usage is what a process and the children that it waited for took.
@@ -98,17 +100,22 @@ func statusKB(status []byte, name string) int64 {
 // clockTick is the unit of /proc/PID/stat. It is 100 a second wherever Linux runs Go.
 const clockTick = 10 * time.Millisecond
 
-// cpuOf is what a running process and the children that it waited for have taken so far.
+// cpuOf is what a running process and the children that it waited for have taken so far: of itself to the nanosecond, by its clock of
+// clock_getcpuclockid(3), of the children in ticks.
 func cpuOf(pid int) time.Duration {
+	var own unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &own); err != nil {
+		return 0 // it has ended
+	}
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(data), ") ")
 	fields := strings.Fields(rest)
 	var ticks time.Duration
-	for i := 11; i <= 14 && i < len(fields); i++ {
+	for i := 13; i <= 14 && i < len(fields); i++ {
 		n, _ := strconv.ParseInt(fields[i], 10, 64)
 		ticks += time.Duration(n)
 	}
-	return ticks * clockTick
+	return time.Duration(own.Nano()) + ticks*clockTick
 }
 
 // What follows a fetch is done at once; what follows a push may wait for some seconds before it begins.

@@ -458,7 +458,16 @@ func (b *bench) rowSvnCommit() ([]figure, error) {
 		}
 	}
 	var ours, overSSH, theirs []time.Duration
-	o, err := p.h.during(afterPush, commits(p.ours("commits"), &ours, "--username", "root", "--password", p.secret))
+	tapped := func(addr string, walls *[]time.Duration, measure func(func() error) (usage, error), login ...string) (u usage, inside time.Duration, err error) {
+		t, err := newTap(addr)
+		if err != nil {
+			return u, 0, err
+		}
+		u, err = measure(commits("svn://"+t.addr()+"/commits", walls, login...))
+		return u, median(t.close()), err
+	}
+	o, inside, err := tapped(p.h.server.addrs["svn"], &ours, func(f func() error) (usage, error) { return p.h.during(afterPush, f) },
+		"--username", "root", "--password", p.secret)
 	if err != nil {
 		return nil, err
 	}
@@ -467,9 +476,10 @@ func (b *bench) rowSvnCommit() ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := during(p.peer.Process.Pid, afterFetch, commits(p.theirs("commits"), &theirs))
+	t, peerInside, err := tapped(p.addr, &theirs, func(f func() error) (usage, error) { return during(p.peer.Process.Pid, afterFetch, f) })
 	return []figure{
 		of("CPU ms each", ms(o.cpu)/svnCommits).beside(svnserve, ms(t.cpu)/svnCommits, true).atMostOf(1),
+		of("inside the server, p50 ms", ms(inside)).beside(svnserve, ms(peerInside), true).atMostOf(0.5),
 		of("p50 ms", ms(median(ours))).beside(svnserve, ms(median(theirs)), true).atMostOf(1),
 		of("svn+ssh, CPU ms each", ms(s.cpu)/svnCommits),
 		of("svn+ssh, p50 ms", ms(median(overSSH))),
