@@ -225,6 +225,7 @@ func (l *line) start() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.store.Foretell(l.rep.Foretell)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.rep.Run(ctx) }()

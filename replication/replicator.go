@@ -157,7 +157,10 @@ type Replicator struct {
 	keys    SealKeys
 	spool   spool
 
+	foretold chan *storage.Upcoming // to the goroutine that seals, if it is at leisure
+
 	sealMu sync.Mutex     // held by Seal: one segment at a time
+	early  *Segment       // a draft of what the journal did not hold yet; guarded by sealMu
 	saveMu sync.Mutex     // held by save: cursors reach the disk in order
 	wg     sync.WaitGroup // streams of big packs; added to under mu while Run runs
 
@@ -186,7 +189,7 @@ func New(j Journal, mirrors []*Mirror, o Options) (*Replicator, error) {
 		return nil, errors.New("replication: no mirrors are configured")
 	}
 	r := &Replicator{
-		journal: j, o: o.withDefaults(len(mirrors)), mirrors: mirrors, changed: make(chan struct{}), notified: true,
+		journal: j, o: o.withDefaults(len(mirrors)), mirrors: mirrors, changed: make(chan struct{}), notified: true, foretold: make(chan *storage.Upcoming),
 		segments: map[uint64]*Segment{}, packs: map[PackKeyID]*spoolPack{}, bad: map[PackKeyID]bool{}, replaced: map[storage.PackID]PackObject{},
 	}
 	names := map[string]bool{}

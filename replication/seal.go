@@ -30,7 +30,7 @@ func (r *Replicator) sealLoop(ctx context.Context) {
 	}
 }
 
-// await waits for a change, the end of ctx, or d if that is positive.
+// await waits for a change, for entries to draft a segment of, for the end of ctx, or for d if that is positive.
 func (r *Replicator) await(ctx context.Context, changed <-chan struct{}, d time.Duration) {
 	var timer <-chan time.Time
 	if d > 0 {
@@ -40,6 +40,8 @@ func (r *Replicator) await(ctx context.Context, changed <-chan struct{}, d time.
 	}
 	select {
 	case <-changed:
+	case u := <-r.foretold:
+		r.prepare(u)
 	case <-ctx.Done():
 	case <-timer:
 	}
@@ -71,17 +73,29 @@ func (r *Replicator) Seal(ctx context.Context) (*Segment, error) {
 	if !ok {
 		return nil, nil
 	}
-	c, err := r.contents(ctx, due)
+	s, err := r.drafted(due, number)
 	if err != nil {
-		return nil, fmt.Errorf("seal entries from %d: %w", due.First, err)
+		return nil, err
 	}
-	h := Header{Instance: r.root.Instance, Generation: r.root.Generation, Epoch: r.root.Epoch, Number: number}
-	s, err := r.spool.write(h, c, r.keys)
-	if err != nil {
+	if s == nil {
+		c, err := r.contents(ctx, due)
+		if err != nil {
+			return nil, fmt.Errorf("seal entries from %d: %w", due.First, err)
+		}
+		if s, err = r.spool.draft(r.header(number), c, r.keys); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrSpool, err)
+		}
+	}
+	if err := r.spool.adopt(s); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSpool, err)
 	}
 	r.publish(s)
 	return s, nil
+}
+
+// header is that of a new segment, but for what its contents say.
+func (r *Replicator) header(number uint64) Header {
+	return Header{Instance: r.root.Instance, Generation: r.root.Generation, Epoch: r.root.Epoch, Number: number}
 }
 
 func (r *Replicator) readHead() error {

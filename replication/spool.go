@@ -18,7 +18,8 @@ import (
 	"holdfast/storage"
 )
 
-// Names in the spool directory. A file has its name only when it is complete and synced; before that it ends in tmpSuffix.
+// Names in the spool directory. A file has its name only when it is complete and synced; before that it ends in tmpSuffix. The
+// rename of a segment is not synced, since one that was complete under its first name is as good; see spool.draft.
 const (
 	tmpSuffix     = ".tmp"
 	segmentSuffix = ".segment"
@@ -90,6 +91,7 @@ func (s spool) stopPath(mirror string) string {
 // spooled is what scan found.
 type spooled struct {
 	segments []*Segment // of this generation and epoch, by number
+	drafts   []*Segment // such as still have their first name
 	packs    map[PackKeyID]int64
 	stops    map[string]stopRecord
 	damaged  uint64 // the highest number of a segment that cannot be read
@@ -114,6 +116,8 @@ func (s spool) scan(log *slog.Logger) (found spooled, err error) {
 func (s spool) scanFile(f fs.DirEntry, found *spooled, log *slog.Logger) error {
 	name, path := f.Name(), filepath.Join(s.dir, f.Name())
 	switch {
+	case strings.HasSuffix(name, segmentSuffix+tmpSuffix):
+		return s.scanDraft(path, found)
 	case strings.HasSuffix(name, tmpSuffix):
 		return os.Remove(path)
 	case strings.HasSuffix(name, segmentSuffix):
@@ -152,6 +156,16 @@ func (s spool) scanSegment(path string, found *spooled, log *slog.Logger) error 
 	found.damaged = max(found.damaged, unfixed(part[len(part)-1]))
 	log.Error("a segment in the spool is damaged and is put aside", "file", path, "err", err)
 	return os.Rename(path, path+damagedSuffix)
+}
+
+// scanDraft takes in a segment that may have been sealed before its rename was durable. One that is not complete was never sent.
+func (s spool) scanDraft(path string, found *spooled) error {
+	seg, err := readSpooled(path)
+	if err != nil || s.segmentPath(seg.Header.Number)+tmpSuffix != path {
+		return os.Remove(path)
+	}
+	found.drafts = append(found.drafts, seg)
+	return nil
 }
 
 // removeOld removes a segment of an older generation or epoch. One of a later would mean that the root record is old.
@@ -212,17 +226,33 @@ func readSpooled(path string) (*Segment, error) {
 	return &Segment{Header: h, size: info.Size(), path: path, found: true}, nil
 }
 
-// write seals one segment: two syncs, of the file and of the directory.
-func (s spool) write(h Header, c Contents, k SealKeys) (*Segment, error) {
-	path := s.segmentPath(h.Number)
-	size, err := s.create(path, func(f *os.File) (err error) {
+// draft writes one segment, durably, under its first name: it is sealed once adopt has given it the last one. The syncs of the file and
+// of the directory are done side by side. After a crash it is taken for sealed, or is removed, by what the journal holds by then.
+func (s spool) draft(h Header, c Contents, k SealKeys) (*Segment, error) {
+	path := s.segmentPath(h.Number) + tmpSuffix
+	size, err := s.fill(path, func(f *os.File) (err error) {
 		h, err = WriteSegment(f, h, c, k, s.dir)
 		return err
+	}, func(f *os.File) error {
+		synced := make(chan error, 1)
+		go func() { synced <- syncFile(f) }()
+		err := s.sync()
+		return errors.Join(<-synced, err)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &Segment{Header: h, size: size, path: path}, nil
+}
+
+// adopt gives a draft the name of a sealed segment.
+func (s spool) adopt(seg *Segment) error {
+	path := s.segmentPath(seg.Header.Number)
+	if err := os.Rename(seg.path, path); err != nil {
+		return err
+	}
+	seg.path = path
+	return nil
 }
 
 // writeStop records durably that a mirror is stopped.
@@ -231,36 +261,42 @@ func (s spool) writeStop(r stopRecord) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.create(s.stopPath(r.Mirror), func(f *os.File) error {
+	return s.create(s.stopPath(r.Mirror), func(f *os.File) error {
 		_, err := f.Write(raw)
 		return err
 	})
-	return err
 }
 
 // create makes a file durably: all of it or nothing.
-func (s spool) create(path string, fill func(*os.File) error) (size int64, err error) {
+func (s spool) create(path string, write func(*os.File) error) error {
 	tmp := path + tmpSuffix
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if _, err := s.fill(tmp, write, syncFile); err != nil {
+		return err
+	}
+	if err := s.place(tmp, path); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return nil
+}
+
+// fill makes a file, or makes it anew, and syncs it.
+func (s spool) fill(path string, write, sync func(*os.File) error) (size int64, err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return 0, err
 	}
-	err = fill(f)
+	err = write(f)
 	if err == nil {
 		size, err = f.Seek(0, io.SeekEnd)
 	}
 	if err == nil {
-		err = syncFile(f)
+		err = sync(f)
 	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = s.place(tmp, path)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(path) // a full disk must not stay full for our leavings
 	}
-	if err != nil {
-		os.Remove(tmp) // a full disk must not stay full for our leavings
-		return 0, err
-	}
-	return size, nil
+	return size, err
 }
 
 // place gives a complete, synced file its name.

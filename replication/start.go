@@ -85,6 +85,9 @@ func (r *Replicator) resume() error {
 		return err
 	}
 	r.number, r.sealed = max(c.Number, found.damaged), r.root.after()
+	if err := r.resumeDrafts(&found); err != nil {
+		return err
+	}
 	for _, s := range found.segments {
 		if s.Header.Instance != r.root.Instance {
 			return fmt.Errorf("spool file %s is of instance %s", s.path, s.Header.Instance)
@@ -104,6 +107,26 @@ func (r *Replicator) resume() error {
 	return r.resumePacks(found.packs)
 }
 
+// resumeDrafts takes drafts of what the journal holds for sealed: they may have been sent. The others were not, since their entries never
+// were committed.
+func (r *Replicator) resumeDrafts(found *spooled) error {
+	for _, s := range found.drafts {
+		held, err := r.holds(s.Header)
+		if err != nil {
+			return err
+		}
+		if !held {
+			err = os.Remove(s.path)
+		} else if err = r.spool.adopt(s); err == nil {
+			found.segments = append(found.segments, s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkSealed refuses a journal that is not the one of which the spool holds segments.
 func (r *Replicator) checkSealed() error {
 	if r.sealed > r.head {
@@ -113,11 +136,11 @@ func (r *Replicator) checkSealed() error {
 	if s == nil {
 		return nil
 	}
-	entries, err := r.journal.Entries(s.Header.Last-1, 1)
+	held, err := r.holds(s.Header)
 	if err != nil {
 		return err
 	}
-	if len(entries) == 0 || entries[0].Hash() != s.Header.Head {
+	if !held {
 		return fmt.Errorf("segment %d in the spool carries another entry %d than the journal: the data directory mixes files of different times",
 			r.number, s.Header.Last)
 	}

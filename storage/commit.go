@@ -152,6 +152,7 @@ func (s *Store) writeBatch(batch []*request, hints map[string][]byte) (accepted 
 			return accepted, h, err
 		}
 	}
+	s.foretell(accepted)
 	if err := s.commitHost(tx); err != nil {
 		return accepted, h, err
 	}

@@ -180,7 +180,7 @@ func TestSyncBudget(t *testing.T) {
 	if syncs > 4 {
 		t.Errorf("%d fsyncs, the budget is 4: %v", syncs, c.steps)
 	}
-	order := []storage.Step{storage.StepPackWritten, storage.StepPackSync, storage.StepPackRename, storage.StepDirSync,
+	order := []storage.Step{storage.StepPackWritten, storage.StepPackRename, storage.StepPackSync, storage.StepDirSync,
 		storage.StepHostPut, storage.StepHostCommit}
 	for i, step := range order {
 		if place[step] == 0 || (i > 0 && place[step] < place[order[i-1]]) {

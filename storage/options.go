@@ -64,10 +64,10 @@ const (
 	StepPackWritten Step = "pack written"
 	StepIndexFile   Step = "index file written"        // as all steps with index files, not for a small pack
 	StepRepoDir     Step = "repository directory made" // a repository's first push only; three fsyncs
-	StepPackSync    Step = "pack synced"
 	StepIndexRename Step = "index file renamed"
 	StepPackRename  Step = "pack renamed"
-	StepDirSync     Step = "directory synced"
+	StepPackSync    Step = "pack synced"
+	StepDirSync     Step = "directory synced" // at the same time as the pack
 	StepHostPut     Step = "host.db changed, not committed"
 	StepHostCommit  Step = "host.db committed"
 	StepFill        Step = "index.db changed, not committed"

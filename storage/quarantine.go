@@ -168,8 +168,8 @@ func (t *Txn) placePacks() error {
 // place puts p's file into the packs directory and makes it durable, unless an equal pack is there already, be it one that
 // was merged into another and is not swept up yet: it stays while it is placed.
 //
-// Fsync before the rename, so that a pack that has its name is whole; directory fsync before host.db, since a stray pack
-// is garbage and a ref to a missing pack is data loss. The index file is not synced: it can be made again.
+// The fsyncs of the pack and of the directory are done side by side, both before host.db: a stray pack, whole or not, is garbage, and
+// a ref to a missing pack is data loss. The index file is not synced: it can be made again.
 func (st *repoState) place(p *txnPack) error {
 	for p.placed == nil {
 		if p.placed = st.placedPack(p.info.ID); p.placed == nil {
@@ -224,9 +224,6 @@ func (st *repoState) moveIn(p *txnPack) error {
 	if err := st.makeDir(); err != nil {
 		return err
 	}
-	if err := s.sync(p.file, StepPackSync); err != nil {
-		return err
-	}
 	if p.recs.index != nil {
 		if err := os.Rename(p.indexPath, st.indexPath(p.info.ID)); err != nil {
 			return err
@@ -242,7 +239,18 @@ func (st *repoState) moveIn(p *txnPack) error {
 	if err := s.step(StepPackRename); err != nil {
 		return err
 	}
-	return s.syncDir(st.packsDir(), StepDirSync)
+	if !s.opts.NoSync {
+		synced := make(chan error, 1)
+		go func() { synced <- p.file.Sync() }()
+		err := syncDir(st.packsDir())
+		if err := errors.Join(<-synced, err); err != nil {
+			return err
+		}
+	}
+	if err := s.step(StepPackSync); err != nil {
+		return err
+	}
+	return s.step(StepDirSync)
 }
 
 // makeDir makes the repository's directory, durably. Until a pack is committed there, it may have been made by a process

@@ -49,6 +49,8 @@ type Store struct {
 	head  head
 	state State
 	hints map[string][]byte
+
+	foretold func(*Upcoming) // see Foretell; nil for nobody
 }
 
 // head is the end of the journal.
@@ -168,27 +170,6 @@ func (s *Store) step(step Step) error {
 		return err
 	}
 	return nil
-}
-
-// sync makes f durable, unless Options.NoSync is set.
-func (s *Store) sync(f *os.File, step Step) error {
-	if s.opts.NoSync {
-		return s.step(step)
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return s.step(step)
-}
-
-func (s *Store) syncDir(dir string, step Step) error {
-	if s.opts.NoSync {
-		return s.step(step)
-	}
-	if err := syncDir(dir); err != nil {
-		return err
-	}
-	return s.step(step)
 }
 
 // view runs a short read of host.db. fn must neither wait nor do I/O, and copies what it keeps.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,8 +48,8 @@ func (p *process) end() {
 func (b *bench) newHost(name string, n int) (*host, error) { return b.newHostWith(name, n, "") }
 
 // newHostWith adds lines to the host's configuration.
-func (b *bench) newHostWith(name string, n int, lines string) (h *host, err error) {
-	h = &host{b: b, dir: b.path(name)}
+func (b *bench) newHostWith(name string, n int, lines string) (_ *host, err error) {
+	h := &host{b: b, dir: b.path(name)}
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -148,7 +149,7 @@ func (h *host) during(calm time.Duration, work func() error) (usage, error) {
 
 // start runs holdfast and returns once it says what it listens on.
 func (b *bench) start(env []string, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(b.ctx, b.holdfast, args...), addrs: map[string]string{}, log: &bytes.Buffer{}, done: make(chan struct{})}
+	p := &process{cmd: b.command(b.holdfast, args...), addrs: map[string]string{}, log: &bytes.Buffer{}, done: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stderr = append(b.env(), env...), p.log
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -174,6 +175,15 @@ func (b *bench) start(env []string, args ...string) (*process, error) {
 		return nil, fmt.Errorf("holdfast %s did not come up:\n%s", strings.Join(args, " "), p.log)
 	}
 	return p, nil
+}
+
+// command is a server's: of holdfast but for its mirrors, or of a peer. It runs under what bench.under says.
+func (b *bench) command(name string, args ...string) *exec.Cmd {
+	if len(b.under) > 0 && args[0] != "mirror" {
+		args = append(append(slices.Clone(b.under[1:]), name), args...)
+		name = b.under[0]
+	}
+	return exec.CommandContext(b.ctx, name, args...)
 }
 
 // listeners is how many a holdfast with these arguments has: one, or two if it serves svn:// too.

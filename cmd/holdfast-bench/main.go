@@ -94,6 +94,7 @@ type bench struct {
 	world *host             // the host with three mirrors that most rows use, nil before one needs it
 	peer  *softServe        // nil before one needs it
 	svn   *svnPair          // nil before one needs it
+	under []string          // a program, with its arguments, that servers run under; nil for none
 	gits  map[string]string // what gitCopy has made
 }
 

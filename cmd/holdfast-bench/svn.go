@@ -25,6 +25,7 @@ var svnRows = []row{
 	{"svn-load", "SVN loaded from its dump", (*bench).rowSvnLoad},
 	{"svn-read", "SVN exported, logged, blamed, updated, switched, dumped over the wire", (*bench).rowSvnRead},
 	{"svn-commit", "commits of one file, three mirrors", (*bench).rowSvnCommit},
+	{"svn-disk", "the same where every fsync takes 5 ms more", (*bench).rowSvnDisk},
 	{"svn-wide", "a commit in a directory of 10,000 entries", (*bench).rowSvnWide},
 }
 
@@ -48,16 +49,22 @@ func (b *bench) svnServers() (*svnPair, error) {
 		b.svn.h.stop()
 		return b.svn, b.svn.h.serve()
 	}
-	h, err := b.newHostWith("svn-world", 3, `svn: {listen: "127.0.0.1:0"}`)
+	p, err := b.startSvn("svn-world", "svnserve")
+	b.svn = p
+	return p, err
+}
+
+// startSvn starts both servers in directories of these names.
+func (b *bench) startSvn(ours, theirs string) (*svnPair, error) {
+	h, err := b.newHostWith(ours, 3, `svn: {listen: "127.0.0.1:0"}`)
 	if err != nil {
 		return nil, err
 	}
-	p := &svnPair{b: b, h: h, root: b.path("svnserve")}
+	p := &svnPair{b: b, h: h, root: b.path(theirs)}
 	if err := errors.Join(h.serve(), os.MkdirAll(p.root, 0o700)); err != nil {
 		h.close()
 		return nil, err
 	}
-	b.svn = p
 	if p.secret, err = b.run(".", nil, b.holdfast, "user", "svn-secret", "create", "root", "--data", h.data()); err != nil {
 		return nil, err
 	}
@@ -71,7 +78,7 @@ func (b *bench) svnServers() (*svnPair, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.peer = exec.CommandContext(b.ctx, "svnserve", "-d", "-T", "--foreground", "-r", p.root, "--listen-host", hostName, "--listen-port", port)
+	p.peer = b.command("svnserve", "-d", "-T", "--foreground", "-r", p.root, "--listen-host", hostName, "--listen-port", port)
 	return p, p.peer.Start()
 }
 
@@ -429,61 +436,101 @@ func (p *svnPair) working(what string, from, to []string) ([]figure, error) {
 
 const svnCommits = 50
 
+// commits commits one file again and again.
+func (p *svnPair) commits(url string, walls *[]time.Duration, login ...string) func() error {
+	return func() error {
+		file := p.b.path("svn-file")
+		defer os.Remove(file)
+		for i := range svnCommits {
+			if err := os.WriteFile(file, fmt.Appendf(nil, "%d %d\n", i, time.Now().UnixNano()), 0o600); err != nil {
+				return err
+			}
+			begin := time.Now()
+			if err := p.b.svnCommand(append([]string{"svnmucc", "put", file, url + "/file", "-m", "a change"}, login...)...); err != nil {
+				return err
+			}
+			*walls = append(*walls, time.Since(begin))
+		}
+		return nil
+	}
+}
+
+// committing is what commits took: of the client, and of the server alone.
+type committing struct {
+	usage
+	wall, inside time.Duration // p50
+}
+
+// tapped measures commits over svn://.
+func (p *svnPair) tapped(addr string, pid int, calm time.Duration, login ...string) (c committing, err error) {
+	t, err := newTap(addr)
+	if err != nil {
+		return c, err
+	}
+	var walls []time.Duration
+	c.usage, err = during(pid, calm, p.commits("svn://"+t.addr()+"/commits", &walls, login...))
+	c.wall, c.inside = median(walls), median(t.close())
+	return c, err
+}
+
+// commit measures commits on both servers.
+func (p *svnPair) commit() (ours, theirs committing, err error) {
+	if !p.has("commits") {
+		if err = p.create("commits"); err != nil {
+			return ours, theirs, err
+		}
+	}
+	if ours, err = p.tapped(p.h.server.addrs["svn"], p.h.server.pid(), afterPush, "--username", "root", "--password", p.secret); err == nil {
+		theirs, err = p.tapped(p.addr, p.peer.Process.Pid, afterFetch)
+	}
+	return ours, theirs, err
+}
+
 // rowSvnCommit commits one file again and again, over svn:// and over SSH.
 func (b *bench) rowSvnCommit() ([]figure, error) {
 	p, err := b.svnServers()
 	if err != nil {
 		return nil, err
 	}
-	if !p.has("commits") {
-		if err := p.create("commits"); err != nil {
-			return nil, err
-		}
-	}
-	file := b.path("svn-file")
-	defer os.Remove(file)
-	commits := func(url string, walls *[]time.Duration, login ...string) func() error {
-		return func() error {
-			for i := range svnCommits {
-				if err := os.WriteFile(file, fmt.Appendf(nil, "%d %d\n", i, time.Now().UnixNano()), 0o600); err != nil {
-					return err
-				}
-				begin := time.Now()
-				if err := b.svnCommand(append([]string{"svnmucc", "put", file, url + "/file", "-m", "a change"}, login...)...); err != nil {
-					return err
-				}
-				*walls = append(*walls, time.Since(begin))
-			}
-			return nil
-		}
-	}
-	var ours, overSSH, theirs []time.Duration
-	tapped := func(addr string, walls *[]time.Duration, measure func(func() error) (usage, error), login ...string) (u usage, inside time.Duration, err error) {
-		t, err := newTap(addr)
-		if err != nil {
-			return u, 0, err
-		}
-		u, err = measure(commits("svn://"+t.addr()+"/commits", walls, login...))
-		return u, median(t.close()), err
-	}
-	o, inside, err := tapped(p.h.server.addrs["svn"], &ours, func(f func() error) (usage, error) { return p.h.during(afterPush, f) },
-		"--username", "root", "--password", p.secret)
+	o, t, err := p.commit()
 	if err != nil {
 		return nil, err
 	}
-	s, err := p.h.during(afterPush, commits("svn+ssh://git@127.0.0.1/commits", &overSSH, "--config-option",
+	var overSSH []time.Duration
+	s, err := p.h.during(afterPush, p.commits("svn+ssh://git@127.0.0.1/commits", &overSSH, "--config-option",
 		"config:tunnels:ssh=ssh -p "+portOf(p.h.server.addrs["ssh"])+" "+strings.Join(b.sshOptions(), " ")))
-	if err != nil {
-		return nil, err
-	}
-	t, peerInside, err := tapped(p.addr, &theirs, func(f func() error) (usage, error) { return during(p.peer.Process.Pid, afterFetch, f) })
 	return []figure{
 		of("CPU ms each", ms(o.cpu)/svnCommits).beside(svnserve, ms(t.cpu)/svnCommits, true).atMostOf(1),
-		of("inside the server, p50 ms", ms(inside)).beside(svnserve, ms(peerInside), true).atMostOf(0.5),
-		of("p50 ms", ms(median(ours))).beside(svnserve, ms(median(theirs)), true).atMostOf(1),
+		of("inside the server, p50 ms", ms(o.inside)).beside(svnserve, ms(t.inside), true).atMostOf(0.5),
+		of("p50 ms", ms(o.wall)).beside(svnserve, ms(t.wall), true).atMostOf(1),
 		of("svn+ssh, CPU ms each", ms(s.cpu)/svnCommits),
 		of("svn+ssh, p50 ms", ms(median(overSSH))),
 		of("anon MB", float64(o.anon)/mb).beside(svnserve, float64(t.anon)/mb, true).atMost(100),
+	}, err
+}
+
+// slowDisk is what an fsync takes longer in the row svn-disk: about what one takes on a disk behind a network, or of SATA.
+const slowDisk = 5 * time.Millisecond
+
+// rowSvnDisk commits as rowSvnCommit does, where a disk is slow: strace delays the fsyncs of both servers.
+func (b *bench) rowSvnDisk() ([]figure, error) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "  left out: it needs strace")
+		return nil, nil
+	}
+	b.under = []string{strace, "-D", "-f", "--seccomp-bpf", "-qqq", "-o", os.DevNull, "-e", "trace=fsync,fdatasync",
+		"-e", fmt.Sprintf("inject=fsync,fdatasync:delay_exit=%d", slowDisk.Microseconds())}
+	defer func() { b.under = nil }()
+	p, err := b.startSvn("svn-disk", "svnserve-disk")
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	o, t, err := p.commit()
+	return []figure{
+		of("inside the server, p50 ms", ms(o.inside)).beside(svnserve, ms(t.inside), true).atMostOf(0.5),
+		of("p50 ms", ms(o.wall)).beside(svnserve, ms(t.wall), true).atMostOf(1),
 	}, err
 }
 

@@ -80,6 +80,7 @@ func (a *app) wire(ctx context.Context, dir string, cfg *config, log *slog.Logge
 		if h.rep, err = a.replicator(dir, cfg, st, log); err != nil {
 			return nil, err
 		}
+		st.Foretell(h.rep.Foretell)
 		mirrors = h.rep
 	}
 	h.srv, err = server.New(st, mirrors, server.Config{
