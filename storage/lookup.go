@@ -160,14 +160,16 @@ func tooLargeToRead(id object.ID, size, limit int64) error {
 }
 
 // readAt reads the object at loc. The result is shared with the cache and must not be changed.
-func (st *repoState) readAt(loc location) (object.Type, []byte, error) { return st.read(loc, false) }
+func (st *repoState) readAt(loc location) (object.Type, []byte, error) {
+	return st.read(loc, pack.KeepBases)
+}
 
 // readKept is readAt for an object that may soon be a delta's base: the cache keeps it.
 func (st *repoState) readKept(at int64) (object.Type, []byte, error) {
-	return st.read(location{number: placeNumber(at), offset: placeOffset(at)}, true)
+	return st.read(location{number: placeNumber(at), offset: placeOffset(at)}, pack.KeepAll)
 }
 
-func (st *repoState) read(loc location, keep bool) (object.Type, []byte, error) {
+func (st *repoState) read(loc location, keep pack.Keep) (object.Type, []byte, error) {
 	h, err := st.s.packs.acquire(packHandleKey{st, loc.number})
 	if err != nil {
 		return 0, nil, err
@@ -216,7 +218,8 @@ func (r *Repo) Stat(id object.ID) (object.Type, int64, error) {
 	return loc.typ, loc.size, nil
 }
 
-// ReadObject returns an object of up to Options.MaxReadBytes. If there is none of that id, the error wraps ErrNotFound.
+// ReadObject returns an object of up to Options.MaxReadBytes. If there is none of that id, the error wraps ErrNotFound. The content is
+// shared with a cache: it must not be changed.
 func (r *Repo) ReadObject(id object.ID) (object.Type, []byte, error) {
 	st, err := r.s.repoState(r.id, r.init.Format)
 	if err != nil {
@@ -226,7 +229,7 @@ func (r *Repo) ReadObject(id object.ID) (object.Type, []byte, error) {
 	if err != nil {
 		return 0, nil, r.fail("read object", err)
 	}
-	return typ, bytes.Clone(data), nil
+	return typ, data, nil
 }
 
 // OpenObject returns an object's type, its size and a reader of its content, which the caller closes. A blob that is
@@ -271,7 +274,7 @@ func (st *repoState) openAt(id object.ID, loc location) (io.ReadCloser, error) {
 	if limit := st.s.opts.MaxReadBytes; loc.size > limit {
 		return nil, tooLargeToRead(id, loc.size, limit)
 	}
-	_, data, err := st.readAt(loc)
+	_, data, err := st.read(loc, pack.KeepObject)
 	return io.NopCloser(bytes.NewReader(data)), err
 }
 

@@ -89,9 +89,13 @@ func inflateError(err error) error {
 
 // entryReader reads entries of a file, one after another. It is large, so it is used again: call done.
 type entryReader struct {
-	src extent
-	z   inflater
+	src   extent
+	z     inflater
+	delta []byte // memory for the next one
 }
+
+// maxKeptDelta bounds what an entryReader keeps, in bytes.
+const maxKeptDelta = 256 << 10
 
 var entryReaders = sync.Pool{New: func() any {
 	r := new(entryReader)

@@ -98,13 +98,16 @@ func (p *Pack) header(r *entryReader, off, ahead int64) (EntryHeader, error) {
 	return h, nil
 }
 
-// data inflates what follows the header that was read from r.
-func (p *Pack) data(r *entryReader, off int64, h EntryHeader, limit int64) ([]byte, error) {
+// data inflates what follows the header that was read from r, into buf if that is large enough.
+func (p *Pack) data(r *entryReader, off int64, h EntryHeader, limit int64, buf []byte) ([]byte, error) {
 	if h.Size > limit {
 		return nil, p.fault(off, tooLarge("the entry at byte %d inflates to %d bytes, the limit is %d", off, h.Size, limit))
 	}
 	r.src.end = p.End()
-	data := make([]byte, 0, min(h.Size, growStep))
+	data := buf[:0]
+	if int64(cap(data)) < min(h.Size, growStep) {
+		data = make([]byte, 0, min(h.Size, growStep))
+	}
 	err := r.z.begin(r.src.Reader)
 	for err == nil && int64(len(data)) < h.Size {
 		from := len(data)
@@ -131,8 +134,26 @@ type ReadOptions struct {
 	Base func(object.ID) (object.Type, []byte, error)
 	// Cache, if set, keeps bases. What is returned may then be shared: it must not be changed.
 	Cache *Cache
-	// Keep has the object itself kept in Cache too, for one that may be a base soon.
-	Keep bool
+	// Keep says what Cache gets.
+	Keep Keep
+}
+
+// Keep says what a Cache gets of what is read.
+type Keep uint8
+
+// The ways to fill a Cache.
+const (
+	KeepBases  Keep = iota // what the object is built on: other objects may be, too
+	KeepAll                // the object as well, which may be a base soon
+	KeepObject             // the object alone, which is to be read again sooner than what it is built on
+)
+
+// of reports whether the cache gets what stands so many deltas below the object.
+func (k Keep) of(depth int) bool {
+	if depth == 0 {
+		return k != KeepBases
+	}
+	return k != KeepObject
 }
 
 // step is one delta of a chain.
@@ -161,11 +182,11 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 			return nil, 0, err
 		}
 		if !h.IsDelta() {
-			data, err := p.data(r, off, h, o.MaxBytes)
+			data, err := p.data(r, off, h, o.MaxBytes, nil)
 			if err != nil {
 				return nil, 0, err
 			}
-			if len(chain) > 0 || o.Keep {
+			if o.Keep.of(len(chain)) {
 				o.Cache.put(p.key, off, object.Type(h.Kind), data)
 			}
 			return p.apply(r, object.Type(h.Kind), data, chain, o)
@@ -209,9 +230,12 @@ func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o
 		if _, err := p.header(r, s.off, int64(extentBuffer)); err != nil {
 			return nil, 0, err
 		}
-		delta, err := p.data(r, s.off, s.h, o.MaxBytes)
+		delta, err := p.data(r, s.off, s.h, o.MaxBytes, r.delta)
 		if err != nil {
 			return nil, 0, err
+		}
+		if cap(delta) <= maxKeptDelta {
+			r.delta = delta
 		}
 		base, size, ops, err := deltaSizes(delta)
 		if err != nil || base != int64(len(data)) {
@@ -225,7 +249,7 @@ func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o
 			return nil, 0, p.fault(s.off, err)
 		}
 		data = next
-		if i > 0 || o.Keep {
+		if o.Keep.of(i) {
 			o.Cache.put(p.key, s.off, t, data)
 		}
 	}
