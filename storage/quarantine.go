@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -51,7 +50,7 @@ type placedPack struct {
 }
 
 // receive takes one pack from src into the quarantine. It returns nil for a pack without objects.
-func (t *Txn) receive(ctx context.Context, src *bufio.Reader) (*txnPack, error) {
+func (t *Txn) receive(ctx context.Context, src io.Reader) (*txnPack, error) {
 	f, err := os.CreateTemp(t.s.quarantineDir(), "*.pack")
 	if err != nil {
 		return nil, err
@@ -69,7 +68,7 @@ func (t *Txn) receive(ctx context.Context, src *bufio.Reader) (*txnPack, error) 
 }
 
 // fill receives p's content.
-func (t *Txn) fill(ctx context.Context, src *bufio.Reader, p *txnPack) error {
+func (t *Txn) fill(ctx context.Context, src io.Reader, p *txnPack) error {
 	if err := t.s.step(StepQuarantine); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -179,11 +178,7 @@ func (t *Txn) ReadPack(ctx context.Context, src io.Reader) error {
 	if t.repo == nil {
 		return fmt.Errorf("read pack: a transaction of the host has no packs")
 	}
-	br, ok := src.(*bufio.Reader)
-	if !ok {
-		br = bufio.NewReaderSize(src, 64<<10)
-	}
-	p, err := t.receive(ctx, br)
+	p, err := t.receive(ctx, src)
 	if err != nil {
 		return &Error{Op: "read pack", Repo: t.repo.id, Err: err}
 	}

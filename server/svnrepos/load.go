@@ -146,6 +146,7 @@ type loader struct {
 	offset  svn.Revnum // from what it will be to it
 	begun   bool       // there was a revision
 	skipped bool       // it is not loaded
+	buf     [32 << 10]byte
 	txn     *svnfs.Txn // nil for revision 0, and for those that are skipped
 	root    *svnfs.Root
 }

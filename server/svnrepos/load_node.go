@@ -169,7 +169,7 @@ func (l *loader) text(n *dumpfile.Node, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(to, text); err != nil {
+	if _, err := io.CopyBuffer(to, text, l.buf[:]); err != nil {
 		return err
 	}
 	if err := to.Close(); err != nil {

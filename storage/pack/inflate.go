@@ -89,13 +89,10 @@ func inflateError(err error) error {
 
 // entryReader reads entries of a file, one after another. It is large, so it is used again: call done.
 type entryReader struct {
-	src   extent
-	z     inflater
-	delta []byte // memory for the next one
+	src  extent
+	z    inflater
+	pool buffers
 }
-
-// maxKeptDelta bounds what an entryReader keeps, in bytes.
-const maxKeptDelta = 256 << 10
 
 var entryReaders = sync.Pool{New: func() any {
 	r := new(entryReader)
@@ -111,6 +108,9 @@ func newEntryReader(file io.ReaderAt) *entryReader {
 
 func (r *entryReader) done() {
 	r.src.file = nil
+	if r.pool.size > maxIdleBuffers {
+		r.pool = buffers{}
+	}
 	entryReaders.Put(r)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"sync"
 )
 
 // inputBuffer is the size of the buffer that the decoder reads from, unless the source has a smaller one.
@@ -21,6 +22,7 @@ type input struct {
 
 	ctx     context.Context
 	src     *bufio.Reader
+	own     *bufio.Reader // src, unless it is the caller's
 	sink    *sink
 	limit   int64
 	window  []byte // peeked from src, not yet discarded
@@ -30,14 +32,39 @@ type input struct {
 	counted int // bytes of window that are in crc, or precede the entry
 }
 
+// newInput returns an input, whose owner must call release.
 func newInput(ctx context.Context, src io.Reader, s *sink, limit int64) *input {
+	in := &input{ctx: ctx, sink: s, limit: limit}
 	br, ok := src.(*bufio.Reader)
 	if !ok {
-		br = bufio.NewReaderSize(src, inputBuffer)
+		br = takeInputBuffer(src)
+		in.own = br
 	}
-	in := &input{ctx: ctx, src: br, sink: s, limit: limit}
-	in.Reader = bufio.NewReaderSize(windowReader{in}, min(inputBuffer, br.Size()))
+	if in.src = br; br.Size() >= inputBuffer {
+		in.Reader = takeInputBuffer(windowReader{in})
+	} else {
+		in.Reader = bufio.NewReaderSize(windowReader{in}, br.Size())
+	}
 	return in
+}
+
+// release gives the buffers back.
+func (in *input) release() {
+	for _, br := range []*bufio.Reader{in.Reader, in.own} {
+		if br != nil && br.Size() == inputBuffer {
+			br.Reset(nil)
+			inputBuffers.Put(br)
+		}
+	}
+}
+
+// inputBuffers are for many small packs, each of which takes two.
+var inputBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, inputBuffer) }}
+
+func takeInputBuffer(src io.Reader) *bufio.Reader {
+	br := inputBuffers.Get().(*bufio.Reader)
+	br.Reset(src)
+	return br
 }
 
 // windowReader fills the decoder's buffer.

@@ -46,8 +46,11 @@ type buffers struct {
 	size int64
 }
 
-// buffersMax bounds what is kept.
-const buffersMax = 16 << 20
+// What is kept, in bytes.
+const (
+	buffersMax     = 16 << 20
+	maxIdleBuffers = 1 << 20 // by an entryReader that is not in use
+)
 
 func (b *buffers) get(size int64) []byte {
 	class := bits.Len64(uint64(size))

@@ -230,12 +230,9 @@ func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o
 		if _, err := p.header(r, s.off, int64(extentBuffer)); err != nil {
 			return nil, 0, err
 		}
-		delta, err := p.data(r, s.off, s.h, o.MaxBytes, r.delta)
+		delta, err := p.data(r, s.off, s.h, o.MaxBytes, r.pool.get(min(s.h.Size, growStep)))
 		if err != nil {
 			return nil, 0, err
-		}
-		if cap(delta) <= maxKeptDelta {
-			r.delta = delta
 		}
 		base, size, ops, err := deltaSizes(delta)
 		if err != nil || base != int64(len(data)) {
@@ -248,6 +245,7 @@ func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o
 		if err := applyDelta(next, data, ops); err != nil {
 			return nil, 0, p.fault(s.off, err)
 		}
+		r.pool.put(delta)
 		data = next
 		if o.Keep.of(i) {
 			o.Cache.put(p.key, s.off, t, data)

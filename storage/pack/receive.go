@@ -108,6 +108,7 @@ func newReceiver(ctx context.Context, src io.Reader, file, dst *os.File, o Optio
 
 // run does it all. last deals with the deltas whose base the pack does not hold.
 func (r *receiver) run(last func(*Received) error) (*Received, error) {
+	defer r.in.release()
 	defer r.sink.close()
 	got, err := r.receive()
 	if err != nil {

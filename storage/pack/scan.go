@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,7 +27,6 @@ type scanner struct {
 	inl   *worker // names what is not worth handing over; its inflater inflates all
 	batch *scanBatch
 	work  chan *scanBatch
-	free  chan *scanBatch
 	buf   []byte // what is thrown away is inflated to here
 }
 
@@ -43,15 +43,24 @@ type scanObject struct {
 }
 
 const (
-	batchBytes   = 256 << 10
+	batchBytes   = inlineBlob
 	batchObjects = 256
 )
+
+var scanBatches = sync.Pool{New: func() any { return &scanBatch{data: make([]byte, 0, batchBytes)} }}
+
+// release gives a batch back, whose objects are named.
+func (b *scanBatch) release() {
+	clear(b.objs)
+	b.data, b.objs = b.data[:0], b.objs[:0]
+	scanBatches.Put(b)
+}
 
 // scan reads the entries.
 func (r *receiver) scan() error {
 	s := &scanner{
 		receiver: r, inl: r.newWorker(), buf: make([]byte, 16<<10),
-		work: make(chan *scanBatch, 2), free: make(chan *scanBatch, r.o.Workers+4),
+		work: make(chan *scanBatch, 2),
 	}
 	defer s.inl.done()
 	g, ctx := errgroup.WithContext(r.ctx)
@@ -203,17 +212,9 @@ func (s *scanner) small(ctx context.Context, n uint32, e *entry) error {
 		}
 	}
 	if s.batch == nil {
-		select {
-		case s.batch = <-s.free:
-		default:
-			// A pack of few objects gets a small batch.
-			s.batch = &scanBatch{data: make([]byte, 0, max(e.size, min(batchBytes, int64(s.count)<<12)))}
-		}
+		s.batch = scanBatches.Get().(*scanBatch)
 	}
 	b := s.batch
-	if len(b.data)+int(e.size) > cap(b.data) {
-		b.data = make([]byte, 0, e.size)
-	}
 	from := len(b.data)
 	b.data = b.data[:from+int(e.size)]
 	if err := s.inl.z.full(b.data[from:]); err != nil {
@@ -288,11 +289,7 @@ func (r *receiver) nameObjects(ctx context.Context, s *scanner) error {
 					return err
 				}
 			}
-			b.data, b.objs = b.data[:0], b.objs[:0]
-			select {
-			case s.free <- b:
-			default:
-			}
+			b.release()
 		}
 	}
 }

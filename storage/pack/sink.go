@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"holdfast/storage/object"
@@ -16,11 +17,12 @@ const (
 	firstBlock = 8 << 10 // most packs are small
 )
 
+var sinkBlocks = sync.Pool{New: func() any { return new([sinkBlock]byte) }}
+
 // sink hashes a pack's bytes, writes them to the file and tees them, in a goroutine of its own, so that the decoder need not
 // wait. Its methods but run are for one goroutine, which must call close.
 type sink struct {
 	blocks chan sinkItem
-	free   chan []byte
 	block  []byte
 	begun  bool
 	failed atomic.Pointer[error]
@@ -51,7 +53,7 @@ func newTrailerHash(f object.Format) hash.Hash {
 
 func newSink(f object.Format, dst *os.File, tee io.Writer) *sink {
 	s := &sink{
-		blocks: make(chan sinkItem, 2), free: make(chan []byte, 4), ended: make(chan struct{}),
+		blocks: make(chan sinkItem, 2), ended: make(chan struct{}),
 		dst: dst, tee: tee, trailer: newTrailerHash(f), sha256: sha256.New(),
 	}
 	go s.run()
@@ -81,12 +83,7 @@ func (s *sink) newBlock() []byte {
 		s.begun = true
 		return make([]byte, 0, firstBlock)
 	}
-	select {
-	case b := <-s.free:
-		return b[:0]
-	default:
-		return make([]byte, 0, sinkBlock)
-	}
+	return sinkBlocks.Get().(*[sinkBlock]byte)[:0]
 }
 
 func (s *sink) flush(sum chan<- []byte) error {
@@ -135,10 +132,7 @@ func (s *sink) run() {
 			s.trailer = nil
 		}
 		if cap(item.data) == sinkBlock {
-			select {
-			case s.free <- item.data:
-			default:
-			}
+			sinkBlocks.Put((*[sinkBlock]byte)(item.data[:sinkBlock]))
 		}
 	}
 }

@@ -16,7 +16,6 @@ type worker struct {
 
 	// For the second pass.
 	*entryReader
-	pool  buffers
 	held  int64 // bytes of bases in frames
 	isBig bool  // holds receiver.big
 	stack []frame

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"sync"
 
 	"holdfast/storage"
 	"holdfast/storage/object"
@@ -27,8 +28,12 @@ const (
 // send writes the pack of the revision's objects to the transaction.
 func (b *builder) send(ctx context.Context, txn *storage.Txn) error {
 	r, w := io.Pipe()
+	ended := make(chan struct{})
 	go func() {
-		out := bufio.NewWriterSize(w, 64<<10)
+		defer close(ended)
+		out := packWriters.Get().(*bufio.Writer)
+		defer packWriters.Put(out)
+		out.Reset(w)
 		err := b.write(out)
 		if err == nil {
 			err = out.Flush()
@@ -37,8 +42,11 @@ func (b *builder) send(ctx context.Context, txn *storage.Txn) error {
 	}()
 	err := txn.ReadPack(ctx, r)
 	r.CloseWithError(io.ErrClosedPipe) // ends the writer, if the reader failed
+	<-ended                            // it reads texts
 	return err
 }
+
+var packWriters = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
 
 func (b *builder) write(out io.Writer) error {
 	w := pack.NewWriter(out, b.f.format, uint32(len(b.objects)))
@@ -61,7 +69,7 @@ func (b *builder) writeObject(w *pack.Writer, o *packObject) error {
 	data := o.data
 	if o.text != nil {
 		var err error
-		if data, err = io.ReadAll(o.text.open()); err != nil {
+		if data, err = o.text.bytes(); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"sync"
 
 	"holdfast/storage"
 	"holdfast/storage/object"
@@ -63,6 +64,7 @@ func (t *texts) keep(s *spool) error {
 	switch {
 	case s.file == nil && t.mem+s.size <= maxMemTexts:
 		t.mem += s.size
+		s.fit()
 		return nil
 	case s.file != nil && t.files < maxOwnFiles:
 		t.files++
@@ -79,7 +81,8 @@ func (t *texts) keep(s *spool) error {
 		return err
 	}
 	s.close()
-	s.mem, s.file, s.at = nil, t.shared, t.end
+	s.release()
+	s.file, s.at = t.shared, t.end
 	t.end += s.size
 	return nil
 }
@@ -101,6 +104,9 @@ func (s *spool) Write(p []byte) (int, error) {
 	s.sha1.Write(p)
 	s.size += int64(len(p))
 	if s.file == nil && s.size <= maxMemText {
+		if s.mem == nil {
+			s.mem = textBuffers.Get().(*[maxMemText]byte)[:0]
+		}
 		s.mem = append(s.mem, p...)
 		return len(p), nil
 	}
@@ -113,9 +119,37 @@ func (s *spool) Write(p []byte) (int, error) {
 		if _, err := f.Write(s.mem); err != nil {
 			return 0, err
 		}
-		s.mem = nil
+		s.release()
 	}
 	return s.file.Write(p)
+}
+
+// textBuffers are for texts that are being written.
+var textBuffers = sync.Pool{New: func() any { return new([maxMemText]byte) }}
+
+// release gives the memory of a text that is being written back.
+func (s *spool) release() {
+	if cap(s.mem) == maxMemText {
+		textBuffers.Put((*[maxMemText]byte)(s.mem[:maxMemText]))
+	}
+	s.mem = nil
+}
+
+// fit gives a text that is whole no more memory than it takes.
+func (s *spool) fit() {
+	own := append(make([]byte, 0, len(s.mem)), s.mem...)
+	s.release()
+	s.mem = own
+}
+
+// bytes returns what was written. It is shared.
+func (s *spool) bytes() ([]byte, error) {
+	if s.file == nil {
+		return s.mem, nil
+	}
+	data := make([]byte, s.size)
+	_, err := s.file.ReadAt(data, s.at)
+	return data, err
 }
 
 // open returns what was written so far.
