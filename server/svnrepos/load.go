@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"holdfast/storage"
@@ -289,18 +290,19 @@ func (l *loader) setRevProps(rev svn.Revnum, props svn.Props) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range svn.PropDiff(old, props) {
-		if c.Name == svn.PropDate && l.o.IgnoreDates {
-			continue
-		}
+	changes := slices.DeleteFunc(svn.PropDiff(old, props), func(c svn.PropChange) bool {
+		return c.Name == svn.PropDate && l.o.IgnoreDates
+	})
+	for _, c := range changes {
 		if err := l.checkProp(c.Name, c.Value); err != nil {
 			return err
 		}
-		if _, err := l.fs.ChangeRevProp(l.ctx, l.o.Committer, l.o.Meta(), rev, c.Name, nil, c.Value); err != nil {
-			return err
-		}
 	}
-	return nil
+	if len(changes) == 0 {
+		return nil
+	}
+	_, err = l.fs.ChangeRevProps(l.ctx, l.o.Committer, l.o.Meta(), rev, changes)
+	return err
 }
 
 // revPropRecord takes the properties of a revision, and nothing of other records.

@@ -308,11 +308,32 @@ func (f *FS) ChangeRevProp(ctx context.Context, c Committer, m storage.Meta, rev
 	if now, ok := props[name]; expect != nil && ((expect.Value != nil) != ok || ok && *expect.Value != now) {
 		return storage.Entry{}, svn.Errorf(svn.ErrFSPropBasevalueMismatch, "revprop '%s' has unexpected value in filesystem", name)
 	}
-	p := &revPropFact{Rev: rev, Name: name}
-	if value != nil {
-		p.Value = append([]byte{}, *value...)
+	return f.commitFacts(ctx, c, m, []fact{revPropChange(rev, svn.PropChange{Name: name, Value: value})})
+}
+
+// ChangeRevProps makes several changes of a revision's properties, which must not be none, in one entry.
+func (f *FS) ChangeRevProps(ctx context.Context, c Committer, m storage.Meta, rev svn.Revnum, changes []svn.PropChange) (storage.Entry, error) {
+	f.commitMu.Lock()
+	defer f.commitMu.Unlock()
+	if err := f.catchUp(); err != nil {
+		return storage.Entry{}, err
 	}
-	return f.commitFacts(ctx, c, m, []fact{{RevProp: p}})
+	if _, err := f.revProps(rev); err != nil {
+		return storage.Entry{}, err
+	}
+	var facts []fact
+	for _, change := range changes {
+		facts = append(facts, revPropChange(rev, change))
+	}
+	return f.commitFacts(ctx, c, m, facts)
+}
+
+func revPropChange(rev svn.Revnum, c svn.PropChange) fact {
+	p := &revPropFact{Rev: rev, Name: c.Name}
+	if c.Value != nil {
+		p.Value = append([]byte{}, *c.Value...)
+	}
+	return fact{RevProp: p}
 }
 
 // SetUUID gives the repository another uuid.
