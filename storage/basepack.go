@@ -335,6 +335,8 @@ func (st *repoState) contentAt(number uint32, objects []graph.Object, pace func(
 }
 
 func (st *repoState) putIndexMeta(key, value []byte) error {
+	st.indexMu.RLock()
+	defer st.indexMu.RUnlock()
 	h, err := st.s.indexes.acquire(st)
 	if err != nil {
 		return err

@@ -125,6 +125,8 @@ func (st *repoState) fill() error {
 
 // fillBatch takes one large pack, or several small ones.
 func (st *repoState) fillBatch(batch []*freshPack) error {
+	st.indexMu.RLock()
+	defer st.indexMu.RUnlock()
 	h, err := st.s.indexes.acquire(st)
 	if err != nil {
 		return err

@@ -34,8 +34,7 @@ func openIndexDB(path string, noSync bool) (*bbolt.DB, error) {
 		Timeout:         time.Second,
 		FreelistType:    bbolt.FreelistMapType,
 		InitialMmapSize: indexMmap,
-		NoSync:          noSync,
-		NoStatistics:    true,
+		NoSync:          noSync, // statistics are on: they count free pages
 	})
 	if err != nil {
 		return nil, err

@@ -182,7 +182,10 @@ func (s *Store) mergeAll(ctx context.Context, id RepoID, settled Seq) error {
 			return err
 		}
 	}
-	return st.sweep()
+	if err := st.sweep(); err != nil {
+		return err
+	}
+	return st.shrinkIndex()
 }
 
 // mergeOnce makes one merge, if there is one to make, and then reports that there may be more.

@@ -26,7 +26,7 @@ const everything = math.MaxUint64
 
 // small makes merges and base packs come early, and takes all of a core.
 func small() storage.Options {
-	return storage.Options{Log: slog.New(slog.DiscardHandler), NoSync: true, MergePacks: 3, GraphObjects: 30, MergeShare: 100, MergeFree: 1, IndexDelay: time.Hour}
+	return storage.Options{Log: slog.New(slog.DiscardHandler), NoSync: true, MergePacks: 3, GraphObjects: 30, MergeShare: 100, MergeFree: 1, IndexDelay: time.Hour, IndexFree: 1}
 }
 
 func merge(t testing.TB, repo *storage.Repo) storage.Stats {
@@ -380,7 +380,7 @@ func TestMergeCrash(t *testing.T) {
 	}
 	for _, step := range []storage.Step{storage.StepQuarantine, storage.StepPackWritten, storage.StepPackSync, storage.StepPackRename,
 		storage.StepDirSync, storage.StepHostPut, storage.StepHostCommit, storage.StepFill, storage.StepFilled, storage.StepSwept,
-		storage.StepSweepCommit, storage.StepIndexFile, storage.StepIndexRename, storage.StepUnlink} {
+		storage.StepSweepCommit, storage.StepIndexFile, storage.StepIndexRename, storage.StepUnlink, storage.StepShrink, storage.StepShrunk} {
 		if !reached[step] {
 			t.Errorf("the test never stopped after %q", step)
 		}

@@ -30,6 +30,9 @@ type Options struct {
 	IndexDelay time.Duration
 	IndexPacks int
 
+	// IndexFree are the bytes in free pages from which on, if it is most of its size, an index.db is made anew after a merge; default 1 MiB.
+	IndexFree int64
+
 	// GraphObjects is the number of objects from which on a repository has a base pack, with a graph file: fetches from
 	// smaller repositories cost little without one. Default 2,000.
 	GraphObjects int
@@ -73,6 +76,8 @@ const (
 	StepFill        Step = "index.db changed, not committed"
 	StepFilled      Step = "index.db committed"
 	StepUnlink      Step = "index file removed"
+	StepShrink      Step = "smaller index.db made"
+	StepShrunk      Step = "smaller index.db in place"
 
 	StepGraphWritten Step = "graph file written"
 	StepGraphRename  Step = "graph file renamed"
@@ -98,6 +103,7 @@ func (o Options) withDefaults() Options {
 	limit(&o.OpenIndexes, 64)
 	limit(&o.IndexDelay, 5*time.Second)
 	limit(&o.IndexPacks, 64)
+	limit(&o.IndexFree, 1<<20)
 	limit(&o.GraphObjects, 2000)
 	limit(&o.MergePacks, 8)
 	limit(&o.MergeDelay, 30*time.Second)

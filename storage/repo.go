@@ -50,7 +50,9 @@ type repoState struct {
 	loadMu sync.Mutex // held while fresh is loaded
 	fresh  freshPacks
 	fillMu sync.Mutex // held while packs move from fresh into index.db
-	base   basePacks
+
+	indexMu sync.RWMutex // held by who writes index.db, for writing while another file takes its place
+	base    basePacks
 }
 
 // Repo returns a repository, or an error that wraps ErrNotFound.

@@ -251,6 +251,8 @@ func deleteBases(tx *bbolt.Tx, number uint32) error {
 
 // writeIndex makes one write of index.db.
 func (st *repoState) writeIndex(fn func(*bbolt.Tx) error) error {
+	st.indexMu.RLock()
+	defer st.indexMu.RUnlock()
 	h, err := st.s.indexes.acquire(st)
 	if err != nil {
 		return err

@@ -270,6 +270,8 @@ func (x *index) write() error {
 }
 
 func (u *indexUpdate) put(tx *bbolt.Tx) error {
+	// Revisions are appended, and mostly to one branch: pages need no room for what comes between.
+	tx.Bucket(bucketRevs).FillPercent, tx.Bucket(bucketView).FillPercent = 1, 1
 	for _, rev := range slices.Sorted(maps.Keys(u.revs)) {
 		p := u.revs[rev]
 		if err := tx.Bucket(bucketRevs).Put(revKey(rev), p.revision.Append(p.commit.Append(nil))); err != nil {
