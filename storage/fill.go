@@ -96,7 +96,7 @@ func (s *Store) stopping() bool { return isClosed(s.stop) }
 // Bounds of what one write of index.db takes.
 const (
 	fillPacks = 1024
-	fillBytes = 16 << 20
+	fillBytes = 2 << 20
 )
 
 // fill moves the records of all waiting packs into index.db, then removes their index files.

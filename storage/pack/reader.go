@@ -156,6 +156,11 @@ func (k Keep) of(depth int) bool {
 	return k != KeepObject
 }
 
+// passing reports whether what stands so many deltas below the object is for a pool: nobody sees it once the object is made.
+func (o ReadOptions) passing(depth int, size int64) bool {
+	return depth > 0 && !o.Keep.of(depth) && size <= maxIdleBuffers
+}
+
 // step is one delta of a chain.
 type step struct {
 	off int64
@@ -175,21 +180,26 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 	var chain []step
 	for {
 		if t, data, ok := o.Cache.get(p.key, off); ok {
-			return p.apply(r, t, data, chain, o)
+			return p.apply(r, t, data, false, chain, o)
 		}
 		h, err := p.header(r, off, 4<<10)
 		if err != nil {
 			return nil, 0, err
 		}
 		if !h.IsDelta() {
-			data, err := p.data(r, off, h, o.MaxBytes, nil)
+			var buf []byte
+			pooled := o.passing(len(chain), h.Size)
+			if pooled {
+				buf = r.pool.get(h.Size)
+			}
+			data, err := p.data(r, off, h, o.MaxBytes, buf)
 			if err != nil {
 				return nil, 0, err
 			}
 			if o.Keep.of(len(chain)) {
 				o.Cache.put(p.key, off, object.Type(h.Kind), data)
 			}
-			return p.apply(r, object.Type(h.Kind), data, chain, o)
+			return p.apply(r, object.Type(h.Kind), data, pooled, chain, o)
 		}
 		if len(chain) == o.MaxDepth {
 			return nil, 0, p.fault(off, tooLarge("a chain of more than %d deltas", o.MaxDepth))
@@ -216,7 +226,7 @@ func (p *Pack) applyToForeign(r *entryReader, id object.ID, chain []step, o Read
 		var t object.Type
 		var data []byte
 		if t, data, err = o.Base(id); err == nil {
-			return p.apply(r, t, data, chain, o)
+			return p.apply(r, t, data, false, chain, o)
 		}
 	}
 	off := chain[len(chain)-1].off
@@ -224,8 +234,8 @@ func (p *Pack) applyToForeign(r *entryReader, id object.ID, chain []step, o Read
 	return nil, 0, p.fault(off, err)
 }
 
-// apply resolves a chain of deltas, from its end, on a base.
-func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o ReadOptions) ([]byte, object.Type, error) {
+// apply resolves a chain of deltas, from its end, on a base, which may be in memory of r.pool.
+func (p *Pack) apply(r *entryReader, t object.Type, data []byte, pooled bool, chain []step, o ReadOptions) ([]byte, object.Type, error) {
 	for i, s := range slices.Backward(chain) {
 		if _, err := p.header(r, s.off, int64(extentBuffer)); err != nil {
 			return nil, 0, err
@@ -241,12 +251,21 @@ func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o
 		if size > o.MaxBytes {
 			return nil, 0, p.fault(s.off, tooLarge("the object at byte %d has %d bytes, the limit is %d", s.off, size, o.MaxBytes))
 		}
-		next := make([]byte, size)
+		var next []byte
+		passing := o.passing(i, size)
+		if passing {
+			next = r.pool.get(size)
+		} else {
+			next = make([]byte, size)
+		}
 		if err := applyDelta(next, data, ops); err != nil {
 			return nil, 0, p.fault(s.off, err)
 		}
 		r.pool.put(delta)
-		data = next
+		if pooled {
+			r.pool.put(data)
+		}
+		data, pooled = next, passing
 		if o.Keep.of(i) {
 			o.Cache.put(p.key, s.off, t, data)
 		}
