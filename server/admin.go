@@ -325,7 +325,9 @@ type RepoInfo struct {
 	HTTP   string            `json:"http,omitempty"`
 	Svn    string            `json:"svn,omitempty"` // svn://; SSH is svn+ssh:// for a Subversion repository
 
-	Storage *storage.Stats `json:"storage,omitempty"` // said of a single repository only
+	// What follows is said of a single repository only.
+	Storage  *storage.Stats `json:"storage,omitempty"`
+	SvnIndex int64          `json:"svn_index_bytes,omitempty"` // what a Subversion repository's svn.db takes on the disk
 }
 
 // Repos returns the repositories that who may read, in the order of their names.
@@ -363,6 +365,9 @@ func (s *Server) Repo(who auth.Identity, name string) (RepoInfo, error) {
 	}
 	stats, err := repo.Stats()
 	info.Storage = &stats
+	if err == nil && r.SCM == string(storage.Svn) {
+		info.SvnIndex, err = svnfs.IndexBytes(repo)
+	}
 	return info, err
 }
 

@@ -159,6 +159,9 @@ func (a *app) printRepo(r server.RepoInfo) error {
 	if r.Storage != nil {
 		a.printStorage(*r.Storage)
 	}
+	if r.SvnIndex > 0 {
+		a.printf("  svn.db: %d bytes\n", r.SvnIndex)
+	}
 	return nil
 }
 

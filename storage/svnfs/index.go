@@ -15,6 +15,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"holdfast/storage"
 	"holdfast/storage/object"
@@ -49,6 +50,16 @@ const (
 	indexFile    = "svn.db"
 	indexVersion = "1"
 )
+
+// IndexBytes returns what a repository's svn.db takes on the disk, which is less than its length.
+func IndexBytes(repo *storage.Repo) (int64, error) {
+	var st unix.Stat_t
+	err := unix.Stat(repo.SidePath(indexFile), &st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return st.Blocks * 512, err
+}
 
 // index is an open svn.db.
 type index struct {
