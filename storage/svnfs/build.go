@@ -21,12 +21,12 @@ type builder struct {
 	empty   bool // the repository is only to be created
 
 	made        map[ID]*record // nodes by id
-	madeBuckets map[ID][]dirEntry
+	madeBuckets map[ID][]Entry
 	view        viewer
 }
 
 func newBuilder(f *FS, rev svn.Revnum) *builder {
-	return &builder{f: f, rev: rev, have: map[ID]int{}, made: map[ID]*record{}, madeBuckets: map[ID][]dirEntry{}}
+	return &builder{f: f, rev: rev, have: map[ID]int{}, made: map[ID]*record{}, madeBuckets: map[ID][]Entry{}}
 }
 
 // object returns an object that the builder has made, or nil.
@@ -167,7 +167,7 @@ func (b *builder) dir(m *mutable, r *record) error {
 			r.mergeinfo--
 		}
 	}
-	changed := map[string]dirEntry{} // zero ID: gone
+	changed := map[string]Entry{} // zero ID: gone
 	for _, name := range slices.Sorted(maps.Keys(m.names)) {
 		e, had, diff, err := b.child(m, name)
 		if err != nil {
@@ -178,7 +178,7 @@ func (b *builder) dir(m *mutable, r *record) error {
 		if had {
 			count--
 		}
-		if !e.id.IsZero() {
+		if !e.ID.IsZero() {
 			count++
 		}
 	}
@@ -189,14 +189,14 @@ func (b *builder) dir(m *mutable, r *record) error {
 
 // child makes a changed entry. It tells whether the base had one of that name, and by how much the number of nodes with
 // svn:mergeinfo grows.
-func (b *builder) child(m *mutable, name string) (e dirEntry, had bool, diff int64, err error) {
+func (b *builder) child(m *mutable, name string) (e Entry, had bool, diff int64, err error) {
 	if m.base != nil {
-		var old dirEntry
+		var old Entry
 		if old, had, err = b.f.entry(m.base, name); err != nil {
 			return e, had, 0, err
 		}
 		if had {
-			r, err := b.f.node(old.id)
+			r, err := b.f.node(old.ID)
 			if err != nil {
 				return e, had, 0, err
 			}
@@ -211,10 +211,10 @@ func (b *builder) child(m *mutable, name string) (e dirEntry, had bool, diff int
 		if err != nil {
 			return e, had, 0, err
 		}
-		e.id = r.id
+		e.ID = r.id
 		diff += r.mergeinfo
 	case !c.gone():
-		r, err := b.f.node(e.id)
+		r, err := b.f.node(e.ID)
 		if err != nil {
 			return e, had, 0, err
 		}
@@ -224,11 +224,11 @@ func (b *builder) child(m *mutable, name string) (e dirEntry, had bool, diff int
 }
 
 // entries puts changed entries over those of a base.
-func (b *builder) entries(base *record, changed map[string]dirEntry, count int) (d dirRef, err error) {
+func (b *builder) entries(base *record, changed map[string]Entry, count int) (d dirRef, err error) {
 	d.count = count
 	n := bucketsFor(count)
 	if n == 0 || base == nil || len(base.dir.buckets) != n {
-		var all []dirEntry
+		var all []Entry
 		if base != nil {
 			if all, err = b.f.entries(base); err != nil {
 				return d, err
@@ -237,11 +237,11 @@ func (b *builder) entries(base *record, changed map[string]dirEntry, count int) 
 		return d, b.spread(&d, patch(all, changed), n)
 	}
 	d.buckets = slices.Clone(base.dir.buckets)
-	touched := map[int]map[string]dirEntry{}
+	touched := map[int]map[string]Entry{}
 	for name, e := range changed {
 		i := bucketOf(name, n)
 		if touched[i] == nil {
-			touched[i] = map[string]dirEntry{}
+			touched[i] = map[string]Entry{}
 		}
 		touched[i][name] = e
 	}
@@ -258,14 +258,14 @@ func (b *builder) entries(base *record, changed map[string]dirEntry, count int) 
 }
 
 // spread puts all entries of a directory into n buckets, or inline.
-func (b *builder) spread(d *dirRef, all []dirEntry, n int) (err error) {
+func (b *builder) spread(d *dirRef, all []Entry, n int) (err error) {
 	if n == 0 {
 		d.inline = all
 		return nil
 	}
-	parts := make([][]dirEntry, n)
+	parts := make([][]Entry, n)
 	for _, e := range all {
-		i := bucketOf(e.name, n)
+		i := bucketOf(e.Name, n)
 		parts[i] = append(parts[i], e)
 	}
 	d.buckets = make([]ID, n)
@@ -277,7 +277,7 @@ func (b *builder) spread(d *dirRef, all []dirEntry, n int) (err error) {
 	return nil
 }
 
-func (b *builder) bucket(entries []dirEntry, base ID) (ID, error) {
+func (b *builder) bucket(entries []Entry, base ID) (ID, error) {
 	if len(entries) == 0 {
 		return ID{}, nil
 	}
@@ -287,15 +287,15 @@ func (b *builder) bucket(entries []dirEntry, base ID) (ID, error) {
 }
 
 // patch returns entries with changed ones put over them, sorted by name.
-func patch(entries []dirEntry, changed map[string]dirEntry) []dirEntry {
-	out := make([]dirEntry, 0, len(entries)+len(changed))
+func patch(entries []Entry, changed map[string]Entry) []Entry {
+	out := make([]Entry, 0, len(entries)+len(changed))
 	for _, e := range entries {
-		if _, ok := changed[e.name]; !ok {
+		if _, ok := changed[e.Name]; !ok {
 			out = append(out, e)
 		}
 	}
 	for _, e := range changed {
-		if !e.id.IsZero() {
+		if !e.ID.IsZero() {
 			out = append(out, e)
 		}
 	}

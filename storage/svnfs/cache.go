@@ -10,7 +10,7 @@ import (
 // repositories are in use.
 type caches struct {
 	nodes     cache[ID, *record]
-	buckets   cache[ID, []dirEntry]
+	buckets   cache[ID, []Entry]
 	props     cache[ID, svn.Props]
 	revisions cache[revisionKey, *revision]
 	viewTrees cache[treeKey, ID] // directory -> git tree, the zero ID if nothing of it is shown
@@ -30,7 +30,7 @@ type treeKey struct {
 func newCaches() *caches {
 	c := &caches{}
 	c.nodes = cache[ID, *record]{max: 4 << 20, cost: func(r *record) int { return 500 + len(r.dir.inline)*entryCost + 40*len(r.dir.buckets) }}
-	c.buckets = cache[ID, []dirEntry]{max: 2 << 20, cost: func(b []dirEntry) int { return 100 + len(b)*entryCost }}
+	c.buckets = cache[ID, []Entry]{max: 2 << 20, cost: func(b []Entry) int { return 100 + len(b)*entryCost }}
 	c.props = cache[ID, svn.Props]{max: 1 << 20, cost: propsCost}
 	c.revisions = cache[revisionKey, *revision]{max: 4 << 20, cost: func(r *revision) int { return 300 + 150*len(r.changes) + propsCost(r.props) }}
 	c.viewTrees = cache[treeKey, ID]{max: 1 << 20, cost: func(ID) int { return 150 }}

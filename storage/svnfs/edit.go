@@ -69,7 +69,7 @@ func (t *Txn) make(path string, kind svn.Kind) error {
 	if kind == svn.File {
 		m.rec.text = emptyText(t.fs.format)
 	}
-	dir.set(name, &change{dirEntry{name: name, kind: kind}, m})
+	dir.set(name, &change{Entry{Name: name, Kind: kind}, m})
 	t.changed(path, svn.Change{Action: svn.Added, Kind: kind})
 	return nil
 }
@@ -93,7 +93,7 @@ func (t *Txn) Delete(path string) error {
 	if err != nil {
 		return err
 	}
-	dir.set(name, &change{entry: dirEntry{name: name}})
+	dir.set(name, &change{entry: Entry{Name: name}})
 	t.changed(path, svn.Change{Action: svn.Deleted, Kind: now.Kind()})
 	return nil
 }
@@ -106,14 +106,14 @@ func (t *Txn) Copy(from *Root, fromPath, path string) error {
 		m.rec.copy = t.newCopy()
 		m.rec.copyFrom = &svn.CopyFrom{Path: fromPath, Rev: from.rev}
 		m.rec.copyRoot = svn.CopyFrom{Path: path, Rev: svn.InvalidRevnum}
-		return &change{dirEntry{kind: src.kind}, m}
+		return &change{Entry{Kind: src.kind}, m}
 	})
 }
 
 // RevisionLink puts what is at a path of a revision at the same path, without any history of it.
 func (t *Txn) RevisionLink(from *Root, path string) error {
 	return t.put(from, path, path, func(src *record) *change {
-		return &change{entry: dirEntry{kind: src.kind, id: src.id}}
+		return &change{entry: Entry{Kind: src.kind, ID: src.id}}
 	})
 }
 
@@ -150,7 +150,7 @@ func (t *Txn) put(from *Root, fromPath, path string, change func(*record) *chang
 		action = svn.Replaced
 	}
 	c := change(src.rec)
-	c.entry.name = name
+	c.entry.Name = name
 	dir.set(name, c)
 	t.changed(path, svn.Change{Action: action, Kind: src.Kind(), CopyFrom: &svn.CopyFrom{Path: fromPath, Rev: from.rev}})
 	return nil

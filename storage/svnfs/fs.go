@@ -249,7 +249,7 @@ func (f *FS) node(id ID) (*record, error) {
 	return r, err
 }
 
-func (f *FS) bucket(id ID) ([]dirEntry, error) {
+func (f *FS) bucket(id ID) ([]Entry, error) {
 	if id.IsZero() {
 		return nil, nil
 	}
@@ -288,25 +288,25 @@ func (f *FS) nodeProps(id ID) (svn.Props, error) {
 }
 
 // entry looks a name up in a directory.
-func (f *FS) entry(r *record, name string) (dirEntry, bool, error) {
+func (f *FS) entry(r *record, name string) (Entry, bool, error) {
 	if r.dir.buckets == nil {
 		e, ok := find(r.dir.inline, name)
 		return e, ok, nil
 	}
 	b, err := f.bucket(r.dir.buckets[bucketOf(name, len(r.dir.buckets))])
 	if err != nil {
-		return dirEntry{}, false, err
+		return Entry{}, false, err
 	}
 	e, ok := find(b, name)
 	return e, ok, nil
 }
 
 // entries returns all entries of a directory, sorted by name; they may be shared.
-func (f *FS) entries(r *record) ([]dirEntry, error) {
+func (f *FS) entries(r *record) ([]Entry, error) {
 	if r.dir.buckets == nil {
 		return r.dir.inline, nil
 	}
-	all := make([]dirEntry, 0, r.dir.count)
+	all := make([]Entry, 0, r.dir.count)
 	for _, id := range r.dir.buckets {
 		b, err := f.bucket(id)
 		if err != nil {

@@ -72,17 +72,17 @@ func (f *FS) sameStructure(a, b *record) (bool, error) {
 		return false, err
 	}
 	for i := range x {
-		if x[i].name != y[i].name {
+		if x[i].Name != y[i].Name {
 			return false, nil
 		}
-		if x[i].id == y[i].id {
+		if x[i].ID == y[i].ID {
 			continue
 		}
-		m, err := f.node(x[i].id)
+		m, err := f.node(x[i].ID)
 		if err != nil {
 			return false, err
 		}
-		n, err := f.node(y[i].id)
+		n, err := f.node(y[i].ID)
 		if err != nil || m.node != n.node || m.copy != n.copy {
 			return false, err
 		}
@@ -102,22 +102,22 @@ func (t *Txn) mergeEntry(path string, target *mutable, name string, source, ance
 	}
 	mine := target.names[name]
 	switch {
-	case hadA == hasS && a.id == s.id: // unchanged there
+	case hadA == hasS && a.ID == s.ID: // unchanged there
 		return nil
 	case !hadA && mine.gone(): // added and removed here
 		delete(target.names, name)
 		return nil
-	case hadA && mine.m == nil && mine.entry.id == a.id: // unchanged here
+	case hadA && mine.m == nil && mine.entry.ID == a.ID: // unchanged here
 		delete(target.names, name)
 		return nil
-	case !hadA || !hasS || mine.gone(), a.kind == svn.File, s.kind == svn.File, mine.entry.kind == svn.File:
+	case !hadA || !hasS || mine.gone(), a.Kind == svn.File, s.Kind == svn.File, mine.entry.Kind == svn.File:
 		return conflict(path)
 	}
-	old, err := t.fs.node(a.id)
+	old, err := t.fs.node(a.ID)
 	if err != nil {
 		return err
 	}
-	theirs, err := t.fs.node(s.id)
+	theirs, err := t.fs.node(s.ID)
 	if err != nil {
 		return err
 	}

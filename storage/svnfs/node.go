@@ -226,18 +226,18 @@ func (p *nodeParser) head(r *record) {
 	}
 }
 
-// dirEntry is an entry of a directory.
-type dirEntry struct {
-	name string
-	kind svn.Kind
-	id   ID
+// Entry is an entry of a directory.
+type Entry struct {
+	Name string
+	Kind svn.Kind
+	ID   ID // zero for a node that a transaction has changed
 }
 
 // dirRef is a directory's content: its entries, or where there are many, buckets of them.
 type dirRef struct {
-	inline  []dirEntry // sorted by name
-	buckets []ID       // by bucketOf; zero for an empty one
-	count   int        // of all entries
+	inline  []Entry // sorted by name
+	buckets []ID    // by bucketOf; zero for an empty one
+	count   int     // of all entries
 }
 
 const (
@@ -285,27 +285,27 @@ func (d *dirRef) encode(b []byte) []byte {
 
 const bucketMagic = "svn-bucket 1\n"
 
-func encodeBucket(entries []dirEntry) []byte {
+func encodeBucket(entries []Entry) []byte {
 	return appendEntries([]byte(bucketMagic), entries)
 }
 
-func appendEntries(b []byte, entries []dirEntry) []byte {
+func appendEntries(b []byte, entries []Entry) []byte {
 	for i := range entries {
 		e := &entries[i]
 		letter := "f "
-		if e.kind == svn.Dir {
+		if e.Kind == svn.Dir {
 			letter = "d "
 		}
 		b = append(b, letter...)
-		b = hex.AppendEncode(b, e.id.Bytes())
+		b = hex.AppendEncode(b, e.ID.Bytes())
 		b = append(b, ' ')
-		b = append(b, e.name...)
+		b = append(b, e.Name...)
 		b = append(b, '\n')
 	}
 	return b
 }
 
-func decodeBucket(id ID, data []byte) ([]dirEntry, error) {
+func decodeBucket(id ID, data []byte) ([]Entry, error) {
 	rest, ok := strings.CutPrefix(string(data), bucketMagic)
 	p := &nodeParser{rest: rest}
 	entries := p.entries(strings.Count(rest, "\n"))
@@ -343,38 +343,38 @@ func (p *nodeParser) dir() (d dirRef) {
 }
 
 // entries reads n lines of entries.
-func (p *nodeParser) entries(n int) []dirEntry {
+func (p *nodeParser) entries(n int) []Entry {
 	if n > len(p.rest) {
 		p.fail("entries")
 		return nil
 	}
-	entries := make([]dirEntry, n)
+	entries := make([]Entry, n)
 	for i := range entries {
 		line, rest, ok := strings.Cut(p.rest, "\n")
 		sum, name, ok2 := strings.Cut(line[min(2, len(line)):], " ")
 		e := &entries[i]
 		switch {
 		case strings.HasPrefix(line, "f "):
-			e.kind = svn.File
+			e.Kind = svn.File
 		case strings.HasPrefix(line, "d "):
-			e.kind = svn.Dir
+			e.Kind = svn.Dir
 		default:
 			ok = false
 		}
-		if !ok || !ok2 || name == "" || i > 0 && name <= entries[i-1].name {
+		if !ok || !ok2 || name == "" || i > 0 && name <= entries[i-1].Name {
 			p.fail("entry")
 			return nil
 		}
-		e.id, e.name, p.rest = p.id(sum), name, rest
+		e.ID, e.Name, p.rest = p.id(sum), name, rest
 	}
 	return entries
 }
 
 // find looks a name up in sorted entries.
-func find(entries []dirEntry, name string) (dirEntry, bool) {
-	i, ok := slices.BinarySearchFunc(entries, name, func(e dirEntry, name string) int { return strings.Compare(e.name, name) })
+func find(entries []Entry, name string) (Entry, bool) {
+	i, ok := slices.BinarySearchFunc(entries, name, func(e Entry, name string) int { return strings.Compare(e.Name, name) })
 	if !ok {
-		return dirEntry{}, false
+		return Entry{}, false
 	}
 	return entries[i], true
 }

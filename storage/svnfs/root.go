@@ -178,33 +178,15 @@ func (n *Node) MergeinfoBelow() bool {
 	return below > 0
 }
 
-// Entry is an entry of a directory.
-type Entry struct {
-	Name string
-	Kind svn.Kind
-	ID   ID // zero for a node that a transaction has changed
-}
-
-// Entries returns a directory's entries, sorted by name.
+// Entries returns a directory's entries, sorted by name. They must not be changed.
 func (n *Node) Entries() ([]Entry, error) {
 	if n.Kind() != svn.Dir {
 		return nil, svn.Errorf(svn.ErrFSNotDirectory, "Can't get entries of non-directory")
 	}
-	var all []dirEntry
-	var err error
 	if n.m != nil {
-		all, err = n.m.entries(n.fs)
-	} else {
-		all, err = n.fs.entries(n.rec)
+		return n.m.entries(n.fs)
 	}
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]Entry, len(all))
-	for i, e := range all {
-		entries[i] = Entry{e.name, e.kind, e.id}
-	}
-	return entries, nil
+	return n.fs.entries(n.rec)
 }
 
 // Child returns a directory's entry of a name, nil if there is none.
@@ -219,7 +201,7 @@ func (n *Node) Child(name string) (*Node, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	return n.fs.committed(e.id)
+	return n.fs.committed(e.ID)
 }
 
 // NodeByID returns a committed node-revision, such as that of an Entry.
@@ -310,6 +292,6 @@ func SameProps(a, b *Node) bool {
 	return err == nil && err2 == nil && len(svn.PropDiff(p, q)) == 0
 }
 
-func sortEntries(entries []dirEntry) {
-	slices.SortFunc(entries, func(a, b dirEntry) int { return strings.Compare(a.name, b.name) })
+func sortEntries(entries []Entry) {
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 }

@@ -53,11 +53,11 @@ type mutable struct {
 
 // change is an entry that differs from that of the directory's base: gone, another node-revision, or changed below.
 type change struct {
-	entry dirEntry // the zero ID if m is set, or if it is gone
+	entry Entry // the zero ID if m is set, or if it is gone
 	m     *mutable
 }
 
-func (c *change) gone() bool { return c.m == nil && c.entry.id.IsZero() }
+func (c *change) gone() bool { return c.m == nil && c.entry.ID.IsZero() }
 
 // Begin starts a transaction on a revision.
 func (f *FS) Begin(base svn.Revnum, o TxnOptions) (*Txn, error) {
@@ -153,7 +153,7 @@ func (t *Txn) mutable(path string) (*mutable, error) {
 			if child.m, err = t.cloneChild(m, child.rec, at); err != nil {
 				return nil, err
 			}
-			m.set(name, &change{dirEntry{name: name, kind: child.rec.kind}, child.m})
+			m.set(name, &change{Entry{Name: name, Kind: child.rec.kind}, child.m})
 		}
 		m = child.m
 	}
@@ -218,7 +218,7 @@ func (m *mutable) child(f *FS, name string) (*Node, error) {
 	case ok && c.gone():
 		return nil, nil
 	case ok:
-		return f.committed(c.entry.id)
+		return f.committed(c.entry.ID)
 	case m.base == nil || m.base.kind != svn.Dir:
 		return nil, nil
 	}
@@ -226,20 +226,20 @@ func (m *mutable) child(f *FS, name string) (*Node, error) {
 	if err != nil || !found {
 		return nil, err
 	}
-	return f.committed(e.id)
+	return f.committed(e.ID)
 }
 
 // entries returns all entries, sorted by name; those that are changed have a zero ID.
-func (m *mutable) entries(f *FS) ([]dirEntry, error) {
-	var all []dirEntry
+func (m *mutable) entries(f *FS) ([]Entry, error) {
+	var all []Entry
 	if m.base != nil {
 		old, err := f.entries(m.base)
 		if err != nil {
 			return nil, err
 		}
-		all = make([]dirEntry, 0, len(old)+len(m.names))
+		all = make([]Entry, 0, len(old)+len(m.names))
 		for _, e := range old {
-			if _, ok := m.names[e.name]; !ok {
+			if _, ok := m.names[e.Name]; !ok {
 				all = append(all, e)
 			}
 		}
@@ -279,7 +279,7 @@ func (m *mutable) mergeinfoBelow(f *FS) (int64, error) {
 			if e, ok, err := f.entry(m.base, name); err != nil {
 				return 0, err
 			} else if ok {
-				old, err := f.node(e.id)
+				old, err := f.node(e.ID)
 				if err != nil {
 					return 0, err
 				}
@@ -302,7 +302,7 @@ func (c *change) mergeinfo(f *FS) (int64, error) {
 	case c.gone():
 		return 0, nil
 	}
-	r, err := f.node(c.entry.id)
+	r, err := f.node(c.entry.ID)
 	if err != nil {
 		return 0, err
 	}

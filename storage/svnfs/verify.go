@@ -88,12 +88,12 @@ func (f *FS) verifyNode(id ID, rev svn.Revnum) (*record, error) {
 		mergeinfo++
 	}
 	for _, e := range entries {
-		child, err := f.verifyNode(e.id, rev)
+		child, err := f.verifyNode(e.ID, rev)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.name, err)
+			return nil, fmt.Errorf("%s: %w", e.Name, err)
 		}
-		if child.kind != e.kind {
-			return nil, svn.Errorf(svn.ErrFSCorrupt, "entry '%s' is a %s", e.name, child.kind)
+		if child.kind != e.Kind {
+			return nil, svn.Errorf(svn.ErrFSCorrupt, "entry '%s' is a %s", e.Name, child.kind)
 		}
 		mergeinfo += child.mergeinfo
 	}

@@ -76,8 +76,8 @@ func (v *viewer) layout(root *record) (l layout, err error) {
 	for _, name := range [...]string{"branches", "tags", "trunk"} {
 		if e, ok, err := v.b.entry(root, name); err != nil {
 			return l, err
-		} else if ok && e.kind == svn.Dir {
-			l.dirs[name] = e.id
+		} else if ok && e.Kind == svn.Dir {
+			l.dirs[name] = e.ID
 		}
 	}
 	switch id, ok := l.dirs["trunk"]; {
@@ -105,12 +105,12 @@ func (v *viewer) moveAll(dir string, was, is ID) error {
 	for i, j := 0, 0; i < len(before) || j < len(after); {
 		var name string
 		var old, now ID
-		if i < len(before) && (j == len(after) || before[i].name <= after[j].name) {
-			name, old = before[i].name, dirID(before[i])
+		if i < len(before) && (j == len(after) || before[i].Name <= after[j].Name) {
+			name, old = before[i].Name, dirID(before[i])
 			i++
 		}
-		if j < len(after) && (name == "" || after[j].name == name) {
-			name, now = after[j].name, dirID(after[j])
+		if j < len(after) && (name == "" || after[j].Name == name) {
+			name, now = after[j].Name, dirID(after[j])
 			j++
 		}
 		path := "/" + dir + "/" + name
@@ -124,7 +124,7 @@ func (v *viewer) moveAll(dir string, was, is ID) error {
 }
 
 // listOf returns a directory's entries, none for the zero ID.
-func (v *viewer) listOf(id ID) ([]dirEntry, error) {
+func (v *viewer) listOf(id ID) ([]Entry, error) {
 	if id.IsZero() {
 		return nil, nil
 	}
@@ -136,11 +136,11 @@ func (v *viewer) listOf(id ID) ([]dirEntry, error) {
 }
 
 // dirID is the id of an entry that is a directory, else zero: a file is no branch.
-func dirID(e dirEntry) ID {
-	if e.kind != svn.Dir {
+func dirID(e Entry) ID {
+	if e.Kind != svn.Dir {
 		return ID{}
 	}
-	return e.id
+	return e.ID
 }
 
 const trunkRef = "refs/heads/trunk"

@@ -58,7 +58,7 @@ func (v *viewer) tree(dir, old *record, oldTree ID) (ID, error) {
 }
 
 // before returns the entries of an older version of a directory, and of the tree that shows it, by name.
-func (v *viewer) before(old *record, oldTree ID) (map[string]dirEntry, map[string]gitEntry, error) {
+func (v *viewer) before(old *record, oldTree ID) (map[string]Entry, map[string]gitEntry, error) {
 	if old == nil || oldTree.IsZero() {
 		return nil, nil, nil
 	}
@@ -70,9 +70,9 @@ func (v *viewer) before(old *record, oldTree ID) (map[string]dirEntry, map[strin
 	if err != nil {
 		return nil, nil, err
 	}
-	before, shown := make(map[string]dirEntry, len(entries)), make(map[string]gitEntry, len(entries))
+	before, shown := make(map[string]Entry, len(entries)), make(map[string]gitEntry, len(entries))
 	for _, e := range entries {
-		before[e.name] = e
+		before[e.Name] = e
 	}
 	for e, err := range object.TreeEntries(v.b.f.format, data) {
 		if err != nil {
@@ -84,26 +84,26 @@ func (v *viewer) before(old *record, oldTree ID) (map[string]dirEntry, map[strin
 }
 
 // entry returns how an entry is shown; not at all, with the zero ID.
-func (v *viewer) entry(e dirEntry, before map[string]dirEntry, shown map[string]gitEntry) (gitEntry, error) {
-	was, g := before[e.name], shown[e.name]
-	if was.id == e.id && !e.id.IsZero() {
+func (v *viewer) entry(e Entry, before map[string]Entry, shown map[string]gitEntry) (gitEntry, error) {
+	was, g := before[e.Name], shown[e.Name]
+	if was.ID == e.ID && !e.ID.IsZero() {
 		return g, nil
 	}
-	n, err := v.b.record(e.id)
+	n, err := v.b.record(e.ID)
 	if err != nil {
 		return gitEntry{}, err
 	}
-	if e.kind == svn.Dir {
+	if e.Kind == svn.Dir {
 		var old *record
-		if was.kind == svn.Dir && g.mode == object.ModeTree {
-			if old, err = v.b.record(was.id); err != nil {
+		if was.Kind == svn.Dir && g.mode == object.ModeTree {
+			if old, err = v.b.record(was.ID); err != nil {
 				return gitEntry{}, err
 			}
 		}
 		id, err := v.tree(n, old, g.id)
-		return v.allowed(gitEntry{object.ModeTree, e.name, id}), err
+		return v.allowed(gitEntry{object.ModeTree, e.Name, id}), err
 	}
-	g, err = v.file(e.name, n)
+	g, err = v.file(e.Name, n)
 	return v.allowed(g), err
 }
 
@@ -174,20 +174,20 @@ func (b *builder) record(id ID) (*record, error) {
 	return b.f.node(id)
 }
 
-func (b *builder) entry(r *record, name string) (dirEntry, bool, error) {
+func (b *builder) entry(r *record, name string) (Entry, bool, error) {
 	entries, err := b.entriesOf(r)
 	if err != nil {
-		return dirEntry{}, false, err
+		return Entry{}, false, err
 	}
 	e, ok := find(entries, name)
 	return e, ok, nil
 }
 
-func (b *builder) entriesOf(r *record) ([]dirEntry, error) {
+func (b *builder) entriesOf(r *record) ([]Entry, error) {
 	if r.dir.buckets == nil {
 		return r.dir.inline, nil
 	}
-	all := make([]dirEntry, 0, r.dir.count)
+	all := make([]Entry, 0, r.dir.count)
 	for _, id := range r.dir.buckets {
 		entries, ok := b.madeBuckets[id]
 		if !ok {
