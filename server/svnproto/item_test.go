@@ -137,6 +137,30 @@ func TestArrived(t *testing.T) {
 	}
 }
 
+func TestWriterPath(t *testing.T) {
+	long := "/" + strings.Repeat("x", 40_000)
+	for _, dir := range []string{"/", "/a", "/a/b", long, long + long} {
+		for _, name := range []string{"", "n", long[1:], long[1:] + long[1:]} {
+			var got, want bytes.Buffer
+			for w, write := range map[*bytes.Buffer]func(w *svnproto.Writer){
+				&got:  func(w *svnproto.Writer) { w.Path(dir, name) },
+				&want: func(w *svnproto.Writer) { w.Str(svn.Join(dir, name)) },
+			} {
+				to := svnproto.NewWriter(w)
+				for range 3 {
+					write(to)
+				}
+				if err := to.Flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got.String() != want.String() {
+				t.Errorf("%.9s and %.9s: %.50q", dir, name, got.String())
+			}
+		}
+	}
+}
+
 func TestWriterErrors(t *testing.T) {
 	pr, pw := io.Pipe()
 	pr.Close()

@@ -371,8 +371,8 @@ func (s *session) list(a *args) error {
 	if _, err := s.view.Repo.FS.Root(q.Rev); err != nil {
 		return err
 	}
-	err = s.view.Repo.List(s.ctx, q, func(path string, e *svn.Dirent) error {
-		s.listed(path, e, want)
+	err = s.view.Repo.List(s.ctx, q, func(dir string, e *svn.Dirent) error {
+		s.listed(dir, e, want)
 		return s.w.err
 	})
 	return s.finish(err)
@@ -389,13 +389,13 @@ func (s *session) finish(err error) error {
 }
 
 // listed writes an entry that list has found.
-func (s *session) listed(path string, e *svn.Dirent, want svnrepos.DirentFields) {
+func (s *session) listed(dir string, e *svn.Dirent, want svnrepos.DirentFields) {
 	w, kind := s.w, svn.Unknown
 	if want&svnrepos.DirentKind != 0 {
 		kind = e.Kind
 	}
 	w.Open()
-	w.Str(path)
+	w.Path(dir, e.Name)
 	w.Word(kind.String())
 	if want&^svnrepos.DirentKind != 0 {
 		w.Open()

@@ -104,6 +104,21 @@ func (w *Writer) Str(s string) {
 	w.Raw(" ")
 }
 
+// Path writes svn.Join of dir, absolute, and name as a string, without making it.
+func (w *Writer) Path(dir, name string) {
+	n := len(dir) + 1 + len(name)
+	if dir == "/" || name == "" || longest+n > cap(w.buf) {
+		w.Str(svn.Join(dir, name))
+		return
+	}
+	w.room(longest + n)
+	w.length(n)
+	w.buf = append(w.buf, dir...)
+	w.buf = append(w.buf, '/')
+	w.buf = append(w.buf, name...)
+	w.buf = append(w.buf, ' ')
+}
+
 // Bytes writes a string.
 func (w *Writer) Bytes(b []byte) {
 	w.length(len(b))

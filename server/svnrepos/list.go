@@ -17,11 +17,11 @@ type ListRequest struct {
 }
 
 // List reports what is at a path and, as deep as is asked for, below it: each directory before its entries, and those in the order
-// of their names. What the client may not read is left out, and nothing is below it. Paths are absolute. The Dirent is valid
-// during the call.
+// of their names. What the client may not read is left out, and nothing is below it. A path is svn.Join of dir, absolute, and the
+// Dirent's name. The Dirent is valid during the call.
 //
 // Source: libsvn_repos/list.c.
-func (r *Repository) List(ctx context.Context, req ListRequest, report func(path string, d *svn.Dirent) error) error {
+func (r *Repository) List(ctx context.Context, req ListRequest, report func(dir string, d *svn.Dirent) error) error {
 	if req.Depth < svn.DepthEmpty {
 		return svn.Errorf(svn.ErrReposBadArgs, "Invalid depth '%d' in svn_repos_list", req.Depth)
 	}
@@ -47,9 +47,13 @@ func (r *Repository) List(ctx context.Context, req ListRequest, report func(path
 		ctx: ctx, r: r, all: r.readsAll(), depth: req.Depth, fields: req.Fields,
 		globs: compileGlobs(req.Patterns), committers: committers{fs: r.FS}, report: report,
 	}
-	_, name := svn.Split(req.Path)
+	dir, name := svn.Split(req.Path)
 	if l.globs.match(name) {
-		if err := l.node(req.Path, name, n); err != nil {
+		if l.dirent, err = l.committers.dirent(n, l.fields); err != nil {
+			return err
+		}
+		l.dirent.Name = name
+		if err := l.report(dir, &l.dirent); err != nil {
 			return err
 		}
 	}
@@ -68,16 +72,8 @@ type lister struct {
 	fields     DirentFields
 	globs      globs
 	committers committers
-	report     func(path string, d *svn.Dirent) error
-}
-
-func (l *lister) node(path, name string, n *svnfs.Node) error {
-	d, err := l.committers.dirent(n, l.fields)
-	if err != nil {
-		return err
-	}
-	d.Name = name
-	return l.report(path, &d)
+	report     func(dir string, d *svn.Dirent) error
+	dirent     svn.Dirent // memory of what is reported
 }
 
 // below reports a directory's entries.
@@ -97,16 +93,14 @@ func (l *lister) below(path string, n *svnfs.Node) error {
 		if !match && e.Kind == svn.File {
 			continue
 		}
-		sub := svn.Join(path, e.Name)
-		if !l.all && !l.r.readable(sub) {
+		if !l.all && !l.r.readable(svn.Join(path, e.Name)) {
 			continue
 		}
 		if match {
-			d, err := l.committers.entry(e, l.fields)
-			if err != nil {
+			if l.dirent, err = l.committers.entry(e, l.fields); err != nil {
 				return err
 			}
-			if err := l.report(sub, &d); err != nil {
+			if err := l.report(path, &l.dirent); err != nil {
 				return err
 			}
 		}
@@ -115,7 +109,7 @@ func (l *lister) below(path string, n *svnfs.Node) error {
 			if err != nil {
 				return err
 			}
-			if err := l.below(sub, child); err != nil {
+			if err := l.below(svn.Join(path, e.Name), child); err != nil {
 				return err
 			}
 		}

@@ -44,7 +44,8 @@ func TestList(t *testing.T) {
 		}
 		var b strings.Builder
 		req := svnrepos.ListRequest{Path: test.path, Rev: 2, Patterns: test.patterns, Depth: test.depth, Fields: svnrepos.DirentKind}
-		err := r.List(t.Context(), req, func(at string, d *svn.Dirent) error {
+		err := r.List(t.Context(), req, func(dir string, d *svn.Dirent) error {
+			at := svn.Join(dir, d.Name)
 			if d.Name != strings.TrimPrefix(path.Base(at), "/") || d.Kind == svn.None || d.CreatedRev != 0 {
 				t.Errorf("%s: %+v", at, d)
 			}
@@ -140,8 +141,8 @@ func TestListLikeSubversion(t *testing.T) {
 	for _, pattern := range []string{"*", "?", "??", "b*", "[a-b]*", "[!a-b]*", "*]", "[[]*", "[", "[x", `q\?w`, "ax", "ss", "a-c", "*b*c*"} {
 		var b strings.Builder
 		req := svnrepos.ListRequest{Path: "/a", Rev: 1, Patterns: []string{pattern}, Depth: svn.DepthInfinity}
-		err := r.List(t.Context(), req, func(at string, d *svn.Dirent) error {
-			rel, _ := svn.Rel("/a", at)
+		err := r.List(t.Context(), req, func(dir string, d *svn.Dirent) error {
+			rel, _ := svn.Rel("/a", svn.Join(dir, d.Name))
 			if d.Kind == svn.Dir {
 				rel += "/"
 			}
