@@ -176,6 +176,7 @@ func (f *FS) put(u *indexUpdate) error {
 	f.state = f.index.current()
 	for rev := range u.revProps {
 		delete(f.edited, rev)
+		delete(f.pages, rev/64)
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ type FS struct {
 
 	stateMu sync.Mutex // guards the rest
 	state   indexState
-	edited  map[svn.Revnum]svn.Props // edited revision properties that were read
+	edited  map[svn.Revnum]svn.Props // revision properties that were read, edited or not
+	pages   map[svn.Revnum]uint64    // by the number of 64 revisions: a bit for each whose properties were edited
 	txns    map[string]*Txn
 	nextTxn int
 }
@@ -93,7 +94,7 @@ func open(repo *storage.Repo, c *caches) (*FS, error) {
 }
 
 func newFS(repo *storage.Repo, x *index, c *caches) *FS {
-	return &FS{caches: c, repo: repo, format: repo.Format(), index: x, state: x.current(), txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}}
+	return &FS{caches: c, repo: repo, format: repo.Format(), index: x, state: x.current(), txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}, pages: map[svn.Revnum]uint64{}}
 }
 
 func (f *FS) close() error { return f.index.close() }
@@ -150,6 +151,8 @@ func (f *FS) RevProps(rev svn.Revnum) (svn.Props, error) {
 func (f *FS) revProps(rev svn.Revnum) (svn.Props, error) {
 	f.stateMu.Lock()
 	p, ok := f.edited[rev]
+	page, known := f.pages[rev/64]
+	applied := f.state.applied
 	f.stateMu.Unlock()
 	if ok {
 		return p, nil
@@ -158,11 +161,10 @@ func (f *FS) revProps(rev svn.Revnum) (svn.Props, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.stateMu.Lock()
-	applied := f.state.applied
-	f.stateMu.Unlock()
-	if p, err = f.index.revProps(rev); err != nil {
-		return nil, err
+	if !known || page>>(rev%64)&1 != 0 {
+		if page, p, err = f.index.revProps(rev); err != nil {
+			return nil, err
+		}
 	}
 	if p == nil {
 		p = r.props
@@ -170,12 +172,20 @@ func (f *FS) revProps(rev svn.Revnum) (svn.Props, error) {
 	f.stateMu.Lock()
 	defer f.stateMu.Unlock()
 	if applied == f.state.applied {
-		if len(f.edited) > 2_000 {
-			clear(f.edited)
-		}
-		f.edited[rev] = p
+		f.keepProps(rev, p, page)
 	}
 	return p, nil
+}
+
+// keepProps remembers a revision's properties, and which of the 64 revisions around it have edited ones.
+func (f *FS) keepProps(rev svn.Revnum, p svn.Props, page uint64) {
+	if len(f.edited) > 2_000 {
+		clear(f.edited)
+	}
+	if len(f.pages) > 10_000 {
+		clear(f.pages)
+	}
+	f.edited[rev], f.pages[rev/64] = p, page
 }
 
 // DatedRev returns the youngest revision that is not younger than t. Like Subversion, it takes for granted that dates do not

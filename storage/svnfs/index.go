@@ -194,20 +194,32 @@ func (x *index) place(rev svn.Revnum) (p revPlace, err error) {
 	return p, err
 }
 
-// revProps returns a revision's properties if they were edited, else nil.
-func (x *index) revProps(rev svn.Revnum) (props svn.Props, err error) {
+// revProps returns a revision's properties if they were edited, else nil, and a bit for each of the 64 revisions around it whose
+// properties were: nearly none are.
+func (x *index) revProps(rev svn.Revnum) (page uint64, props svn.Props, err error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if p, ok := x.pending.revProps[rev]; ok {
-		return p, nil
-	}
+	first := rev - rev%64
 	err = x.db.View(func(tx *bbolt.Tx) error {
-		if v := tx.Bucket(bucketRevProps).Get(revKey(rev)); v != nil {
-			props, err = svn.DecodeProps(v)
+		c, end := tx.Bucket(bucketRevProps).Cursor(), revKey(first+64)
+		for k, v := c.Seek(revKey(first)); k != nil && bytes.Compare(k, end) < 0; k, v = c.Next() {
+			at := svn.Revnum(binary.BigEndian.Uint64(k))
+			page |= 1 << (at - first)
+			if at == rev {
+				props, err = svn.DecodeProps(v)
+			}
 		}
 		return err
 	})
-	return props, err
+	for at := first; at < first+64; at++ {
+		if p, ok := x.pending.revProps[at]; ok {
+			page |= 1 << (at - first)
+			if at == rev {
+				props = p
+			}
+		}
+	}
+	return page, props, err
 }
 
 // indexUpdate is what one entry of the journal, or several, change.

@@ -407,6 +407,37 @@ func TestLargeDirectory(t *testing.T) {
 	}
 }
 
+// TestRevPropsAreRead has properties edited after they, or those of revisions near them, were read, and read from svn.db again.
+func TestRevPropsAreRead(t *testing.T) {
+	w := newWorld(t)
+	for i := range 130 {
+		w.commit(fmt.Sprint("put /f ", i))
+	}
+	want := make([]string, 131)
+	check := func() {
+		t.Helper()
+		for rev, log := range want {
+			props, err := w.fs.RevProps(svn.Revnum(rev))
+			if err != nil || rev > 0 && props[svn.PropAuthor] != "alice" || log != "" && props[svn.PropLog] != log {
+				t.Errorf("r%d: %v, %v, want %q", rev, props, err, log)
+			}
+		}
+	}
+	check()
+	for _, rev := range []svn.Revnum{64, 1, 130, 65, 64, 63, 0, 127} {
+		value := fmt.Sprint(want[rev], "edit of ", rev)
+		if _, err := w.fs.ChangeRevProp(t.Context(), svnfs.Direct, w.meta(), rev, svn.PropLog, nil, &value); err != nil {
+			t.Fatal(err)
+		}
+		want[rev] = value
+		check()
+	}
+	w.release()
+	w.reg.Close()
+	w.openFS()
+	check()
+}
+
 // TestIndexIsMadeAgain loses svn.db and opens the repository anew.
 func TestIndexIsMadeAgain(t *testing.T) {
 	w := newWorld(t)
