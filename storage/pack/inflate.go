@@ -89,9 +89,10 @@ func inflateError(err error) error {
 
 // entryReader reads entries of a file, one after another. It is large, so it is used again: call done.
 type entryReader struct {
-	src  extent
-	z    inflater
-	pool buffers
+	src   extent
+	z     inflater
+	pool  buffers
+	chain []step // memory of ReadObject
 }
 
 var entryReaders = sync.Pool{New: func() any {

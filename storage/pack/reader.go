@@ -177,10 +177,11 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 	}
 	r := p.reader()
 	defer r.done()
-	var chain []step
+	chain := r.chain[:0]
+	defer func() { r.chain = chain[:0] }()
 	for {
 		if t, data, ok := o.Cache.get(p.key, off); ok {
-			return p.apply(r, t, data, false, chain, o)
+			return p.apply(r, t, data, false, chain, true, o)
 		}
 		h, err := p.header(r, off, 4<<10)
 		if err != nil {
@@ -199,7 +200,7 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 			if o.Keep.of(len(chain)) {
 				o.Cache.put(p.key, off, object.Type(h.Kind), data)
 			}
-			return p.apply(r, object.Type(h.Kind), data, pooled, chain, o)
+			return p.apply(r, object.Type(h.Kind), data, pooled, chain, false, o)
 		}
 		if len(chain) == o.MaxDepth {
 			return nil, 0, p.fault(off, tooLarge("a chain of more than %d deltas", o.MaxDepth))
@@ -226,7 +227,7 @@ func (p *Pack) applyToForeign(r *entryReader, id object.ID, chain []step, o Read
 		var t object.Type
 		var data []byte
 		if t, data, err = o.Base(id); err == nil {
-			return p.apply(r, t, data, false, chain, o)
+			return p.apply(r, t, data, false, chain, true, o)
 		}
 	}
 	off := chain[len(chain)-1].off
@@ -234,12 +235,16 @@ func (p *Pack) applyToForeign(r *entryReader, id object.ID, chain []step, o Read
 	return nil, 0, p.fault(off, err)
 }
 
-// apply resolves a chain of deltas, from its end, on a base, which may be in memory of r.pool.
-func (p *Pack) apply(r *entryReader, t object.Type, data []byte, pooled bool, chain []step, o ReadOptions) ([]byte, object.Type, error) {
+// apply resolves a chain of deltas, from its end, on a base, which may be in memory of r.pool. there tells that r stands before the data of
+// the chain's end.
+func (p *Pack) apply(r *entryReader, t object.Type, data []byte, pooled bool, chain []step, there bool, o ReadOptions) ([]byte, object.Type, error) {
 	for i, s := range slices.Backward(chain) {
-		if _, err := p.header(r, s.off, int64(extentBuffer)); err != nil {
-			return nil, 0, err
+		if !there {
+			if _, err := p.header(r, s.off, int64(extentBuffer)); err != nil {
+				return nil, 0, err
+			}
 		}
+		there = false
 		delta, err := p.data(r, s.off, s.h, o.MaxBytes, r.pool.get(min(s.h.Size, growStep)))
 		if err != nil {
 			return nil, 0, err
