@@ -249,3 +249,16 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 	})
 }
+
+func TestChecksum(t *testing.T) {
+	for _, block := range [][]byte{bytes.Repeat([]byte{0xff}, 64), bytes.Repeat([]byte("0f\x80\xfe"), 16), []byte(fmt.Sprintf("%064d", 123456789))} {
+		var s1, s2 uint32
+		for _, c := range block {
+			s1 += uint32(c)
+			s2 += s1
+		}
+		if got := svndiff.Checksum(block); got != s2<<16+s1 {
+			t.Errorf("%x for %x", got, block)
+		}
+	}
+}
