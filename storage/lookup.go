@@ -140,6 +140,10 @@ func (st *repoState) packID(number uint32) (id PackID, err error) {
 }
 
 func (st *repoState) readObject(id object.ID) (object.Type, []byte, error) {
+	return st.readKeeping(id, pack.KeepBases)
+}
+
+func (st *repoState) readKeeping(id object.ID, keep pack.Keep) (object.Type, []byte, error) {
 	v := st.views.hold()
 	defer st.views.release(v)
 	loc, ok, err := st.lookup(id)
@@ -152,7 +156,7 @@ func (st *repoState) readObject(id object.ID) (object.Type, []byte, error) {
 	if limit := st.s.opts.MaxReadBytes; loc.size > limit {
 		return 0, nil, tooLargeToRead(id, loc.size, limit)
 	}
-	return st.readAt(loc)
+	return st.read(loc, keep)
 }
 
 func tooLargeToRead(id object.ID, size, limit int64) error {
@@ -226,6 +230,19 @@ func (r *Repo) ReadObject(id object.ID) (object.Type, []byte, error) {
 		return 0, nil, r.fail("read object", err)
 	}
 	typ, data, err := st.readObject(id)
+	if err != nil {
+		return 0, nil, r.fail("read object", err)
+	}
+	return typ, data, nil
+}
+
+// ReadAgain is ReadObject for an object that is to be read again sooner than what it is built on: the cache keeps it instead.
+func (r *Repo) ReadAgain(id object.ID) (object.Type, []byte, error) {
+	st, err := r.s.repoState(r.id, r.init.Format)
+	if err != nil {
+		return 0, nil, r.fail("read object", err)
+	}
+	typ, data, err := st.readKeeping(id, pack.KeepObject)
 	if err != nil {
 		return 0, nil, r.fail("read object", err)
 	}

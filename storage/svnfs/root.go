@@ -236,15 +236,20 @@ func (n *Node) Open() (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader("")), nil
 	}
 	if n.facts().text.size <= smallText { // which costs less than a stream, and may be in the cache
-		data, err := n.fs.blob(n.facts().text.blob)
-		return io.NopCloser(bytes.NewReader(data)), err
+		_, data, err := n.fs.repo.ReadAgain(n.facts().text.blob)
+		return sharedText{bytes.NewBuffer(data)}, err
 	}
 	_, _, r, err := n.fs.repo.OpenObject(n.facts().text.blob)
 	return r, err
 }
 
+// sharedText is a text in memory that must not be changed. A bytes.Buffer, unlike a bytes.Reader, lets the bytes be had without a copy.
+type sharedText struct{ *bytes.Buffer }
+
+func (sharedText) Close() error { return nil }
+
 // smallText is the size up to which a text is read as a whole.
-const smallText = 64 << 10
+const smallText = 512 << 10
 
 // Predecessor returns the node-revision that this one was made from, nil if it is the first.
 func (n *Node) Predecessor() (*Node, error) {

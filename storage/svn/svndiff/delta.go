@@ -13,14 +13,14 @@ type DeltaOptions struct {
 	Sum hash.Hash // takes the target too, if it is not nil
 }
 
-// Delta reads two texts and gives h the windows that make target from source, which is nil for an empty one; then it closes h. The
+// Delta reads two texts, without a copy those that have the method Next of a bytes.Buffer, and gives h the windows that make target from source, which is nil for an empty one; then it closes h. The
 // n-th window makes the n-th svn.MaxWindow bytes of one from those of the other.
 func Delta(source, target io.Reader, h svn.WindowHandler, o DeltaOptions) error {
 	d := deltas.Get().(*delta)
 	defer deltas.Put(d)
 	var offset int64
 	for {
-		to, err := readWindow(target, d.target[:])
+		to, err := readWindow(target, &d.target)
 		if err != nil {
 			return err
 		}
@@ -32,10 +32,10 @@ func Delta(source, target io.Reader, h svn.WindowHandler, o DeltaOptions) error 
 		}
 		var from []byte
 		if source != nil {
-			if from, err = readWindow(source, d.source[:]); err != nil {
+			if from, err = readWindow(source, &d.source); err != nil {
 				return err
 			}
-			if len(from) < len(d.source) {
+			if len(from) < svn.MaxWindow {
 				source = nil
 			}
 		}
@@ -44,7 +44,7 @@ func Delta(source, target io.Reader, h svn.WindowHandler, o DeltaOptions) error 
 		if err := h.Window(&d.window); err != nil {
 			return err
 		}
-		if len(to) < len(d.target) {
+		if len(to) < svn.MaxWindow {
 			return h.Close()
 		}
 		offset += int64(len(from))
@@ -73,9 +73,12 @@ func (d *delta) compute(from, to []byte) {
 	d.window.Ops, d.window.NewData = d.build.ops, d.build.data
 }
 
-// readWindow fills b, unless the text ends before.
-func readWindow(r io.Reader, b []byte) ([]byte, error) {
-	n, err := io.ReadFull(r, b)
+// readWindow reads a window of a text, into b unless the text is in memory already.
+func readWindow(r io.Reader, b *[svn.MaxWindow]byte) ([]byte, error) {
+	if m, ok := r.(interface{ Next(n int) []byte }); ok {
+		return m.Next(len(b)), nil
+	}
+	n, err := io.ReadFull(r, b[:])
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, err
 	}
