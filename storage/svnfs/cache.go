@@ -1,6 +1,7 @@
 package svnfs
 
 import (
+	"container/list"
 	"sync"
 
 	"holdfast/storage/svn"
@@ -26,14 +27,14 @@ type treeKey struct {
 	dir ID
 }
 
-// The costs are about the bytes of memory that a value takes. Each cache holds up to twice its limit.
+// The costs are about the bytes of memory that a value takes.
 func newCaches() *caches {
 	c := &caches{}
-	c.nodes = cache[ID, *record]{max: 4 << 20, cost: func(r *record) int { return 500 + len(r.dir.inline)*entryCost + 40*len(r.dir.buckets) }}
-	c.buckets = cache[ID, []Entry]{max: 2 << 20, cost: func(b []Entry) int { return 100 + len(b)*entryCost }}
-	c.props = cache[ID, svn.Props]{max: 1 << 20, cost: propsCost}
-	c.revisions = cache[revisionKey, *revision]{max: 4 << 20, cost: func(r *revision) int { return 300 + 150*len(r.changes) + propsCost(r.props) }}
-	c.viewTrees = cache[treeKey, ID]{max: 1 << 20, cost: func(ID) int { return 150 }}
+	c.nodes = cache[ID, *record]{max: 8 << 20, cost: func(r *record) int { return 600 + len(r.dir.inline)*entryCost + 40*len(r.dir.buckets) }}
+	c.buckets = cache[ID, []Entry]{max: 4 << 20, cost: func(b []Entry) int { return 100 + len(b)*entryCost }}
+	c.props = cache[ID, svn.Props]{max: 2 << 20, cost: propsCost}
+	c.revisions = cache[revisionKey, *revision]{max: 8 << 20, cost: func(r *revision) int { return 400 + 150*len(r.changes) + propsCost(r.props) }}
+	c.viewTrees = cache[treeKey, ID]{max: 2 << 20, cost: func(ID) int { return 150 }}
 	return c
 }
 
@@ -48,42 +49,48 @@ func propsCost(p svn.Props) int {
 	return n
 }
 
-// cache keeps what was used lately: the newest values up to a cost of max, and as many before them.
+// cache keeps what was used last, up to a cost of max. What is read again is mostly a whole history, in the same order: a cache that
+// forgets a half of what it has at a time would then forget what comes next.
 type cache[K comparable, V any] struct {
 	max  int
 	cost func(V) int
 
-	mu       sync.Mutex // guards the rest
-	now, old map[K]V
-	used     int // the cost of now
+	mu    sync.Mutex // guards the rest
+	byKey map[K]*list.Element
+	order list.List // of *cached[K, V], the one used last in front
+	used  int
+}
+
+type cached[K comparable, V any] struct {
+	key   K
+	value V
 }
 
 func (c *cache[K, V]) get(k K) (v V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v, ok = c.now[k]; ok {
-		return v, true
+	e, ok := c.byKey[k]
+	if !ok {
+		return v, false
 	}
-	if v, ok = c.old[k]; ok {
-		c.add(k, v)
-	}
-	return v, ok
+	c.order.MoveToFront(e)
+	return e.Value.(*cached[K, V]).value, true
 }
 
+// put adds a value, unless there is one. What costs more than max is kept until the next.
 func (c *cache[K, V]) put(k K, v V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.add(k, v)
-}
-
-func (c *cache[K, V]) add(k K, v V) {
-	cost := c.cost(v)
-	if c.used+cost > c.max && len(c.now) > 0 {
-		c.old, c.now, c.used = c.now, nil, 0
+	if _, ok := c.byKey[k]; ok {
+		return
 	}
-	if c.now == nil {
-		c.now = make(map[K]V)
+	if c.byKey == nil {
+		c.byKey = map[K]*list.Element{}
 	}
-	c.now[k] = v
-	c.used += cost
+	c.byKey[k] = c.order.PushFront(&cached[K, V]{k, v})
+	for c.used += c.cost(v); c.used > c.max && c.order.Len() > 1; {
+		last := c.order.Remove(c.order.Back()).(*cached[K, V])
+		delete(c.byKey, last.key)
+		c.used -= c.cost(last.value)
+	}
 }

@@ -30,3 +30,14 @@ func DecodeFacts(b []byte) error {
 	_, err := decodeFacts(b)
 	return err
 }
+
+// Cache is a cache of numbers, each of which costs what it is.
+type Cache struct{ c cache[string, int] }
+
+func NewCache(max int) *Cache {
+	return &Cache{cache[string, int]{max: max, cost: func(n int) int { return n }}}
+}
+
+func (c *Cache) Get(key string) int    { n, _ := c.c.get(key); return n }
+func (c *Cache) Put(key string, n int) { c.c.put(key, n) }
+func (c *Cache) Cost() int             { return c.c.used }
