@@ -229,13 +229,13 @@ func (s *session) fileRev(r svnrepos.FileRev) (svn.WindowHandler, error) {
 		return nil, w.err
 	}
 	t := &revText{w: w}
-	t.WindowHandler = svndiff.NewEncoder(t, s.svndiffVersion(), svndiff.DefaultLevel)
+	t.Encoder = svndiff.NewEncoder(t, s.svndiffVersion(), svndiff.DefaultLevel)
 	return t, w.err
 }
 
 // revText writes svndiff as strings, of which an empty one is the last.
 type revText struct {
-	svn.WindowHandler
+	*svndiff.Encoder
 	w *Writer
 }
 
@@ -245,7 +245,7 @@ func (t *revText) Write(p []byte) (int, error) {
 }
 
 func (t *revText) Close() error {
-	if err := t.WindowHandler.Close(); err != nil {
+	if err := t.Encoder.Close(); err != nil {
 		return err
 	}
 	t.w.Str("")

@@ -300,13 +300,13 @@ func (f sentFile) ApplyTextDelta(baseMD5 string) (svn.WindowHandler, error) {
 		return nil, err
 	}
 	t := &textSender{f: f}
-	t.WindowHandler = svndiff.NewEncoder(t, f.e.version, svndiff.DefaultLevel)
+	t.Encoder = svndiff.NewEncoder(t, f.e.version, svndiff.DefaultLevel)
 	return t, nil
 }
 
 // textSender sends the svndiff of one file.
 type textSender struct {
-	svn.WindowHandler
+	*svndiff.Encoder
 	f     sentFile
 	whole bool // all of it was sent by Deflated
 }
@@ -340,7 +340,7 @@ func (t *textSender) Write(p []byte) (int, error) {
 // Close ends the text.
 func (t *textSender) Close() error {
 	if !t.whole {
-		if err := t.WindowHandler.Close(); err != nil {
+		if err := t.Encoder.Close(); err != nil {
 			return err
 		}
 	}

@@ -69,6 +69,9 @@ func streamText(h svn.WindowHandler, src, tgt *svnfs.Node) error {
 			return err
 		}
 	}
+	if done, err := replayDelta(h, src, tgt); done || err != nil {
+		return err
+	}
 	var source io.Reader
 	if src != nil {
 		r, err := src.Open()
@@ -84,6 +87,30 @@ func streamText(h svn.WindowHandler, src, tgt *svnfs.Node) error {
 	}
 	defer target.Close()
 	return svndiff.Delta(source, target, h, svndiff.DeltaOptions{})
+}
+
+// recorder is a svndiff.Encoder, or what has one.
+type recorder interface {
+	svn.WindowHandler
+	Format() uint8
+	Record(limit int, done func(recording []byte))
+	Replay(recording []byte) error
+}
+
+// replayDelta sends a delta as it was sent before, and reports whether it did: else the one that h is given next is remembered.
+func replayDelta(h svn.WindowHandler, src, tgt *svnfs.Node) (bool, error) {
+	to, ok := h.(recorder)
+	if !ok || src == nil {
+		return false, nil
+	}
+	if recording := tgt.Delta(src, to.Format()); recording != nil {
+		if err := to.Replay(recording); err != nil {
+			return false, err
+		}
+		return true, h.Close()
+	}
+	to.Record(svnfs.MaxDelta, func(recording []byte) { tgt.KeepDelta(src, to.Format(), recording) })
+	return false, nil
 }
 
 // streams holds the memory of sendDeflated.

@@ -1,15 +1,12 @@
 package svnrepos
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"io"
 	"slices"
 
 	"holdfast/storage/svn"
 	"holdfast/storage/svn/mergeinfo"
-	"holdfast/storage/svn/svndiff"
 	"holdfast/storage/svnfs"
 )
 
@@ -78,8 +75,6 @@ type fileRevs struct {
 	last      *svnfs.Node // what was reported before
 	lastPath  string
 	lastProps svn.Props
-	lastText  []byte // of last, if it was kept
-	kept      bool
 }
 
 // walk visits the places of a file's history, from the youngest on, down to the last that is not younger than oldest. It ends where
@@ -255,51 +250,11 @@ func (f *fileRevs) send(rev fileRev) error {
 	if err != nil {
 		return err
 	}
-	if out.HasDelta {
-		if err := f.delta(n, h); err != nil {
+	if out.HasDelta && h != nil {
+		if err := streamText(h, f.last, n); err != nil {
 			return err
 		}
 	}
 	f.last, f.lastPath, f.lastProps = n, rev.path, props
 	return nil
-}
-
-// maxKeptText bounds the texts that are kept in memory for the next delta, rather than read again.
-const maxKeptText = 4 << 20
-
-// delta sends the windows that make the text of n of the last one.
-func (f *fileRevs) delta(n *svnfs.Node, h svn.WindowHandler) error {
-	text, kept := f.lastText, f.kept
-	f.lastText, f.kept = nil, false
-	if h == nil {
-		return nil
-	}
-	var source io.Reader
-	switch {
-	case f.last == nil:
-	case kept:
-		source = bytes.NewReader(text)
-	default:
-		rc, err := f.last.Open()
-		if err != nil {
-			return err
-		}
-		defer rc.Close()
-		source = rc
-	}
-	rc, err := n.Open()
-	if err != nil {
-		return err
-	}
-	defer rc.Close()
-	var target io.Reader = rc
-	if n.Size() <= maxKeptText {
-		keep := bytes.NewBuffer(make([]byte, 0, n.Size()))
-		target = io.TeeReader(rc, keep)
-		defer func() { f.lastText = keep.Bytes() }()
-		f.kept = true
-	}
-	err = svndiff.Delta(source, target, h, svndiff.DeltaOptions{})
-	f.kept = f.kept && err == nil
-	return err
 }

@@ -2,11 +2,13 @@ package svnrepos_test
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
 	"holdfast/server/svnrepos"
 	"holdfast/storage/svn"
+	"holdfast/storage/svn/svndiff"
 )
 
 // longHistory has 1,000 revisions, each of which changes a file that all change, and some others.
@@ -48,6 +50,12 @@ func BenchmarkHistory(b *testing.B) {
 		{"blame", func() error {
 			var k textTaker
 			return r.FileRevs(b.Context(), "/trunk/d/f", 0, -1, false, func(svnrepos.FileRev) (svn.WindowHandler, error) { count++; return k.begin(), nil })
+		}, 1000},
+		{"blame as svndiff", func() error {
+			return r.FileRevs(b.Context(), "/trunk/d/f", 0, -1, false, func(svnrepos.FileRev) (svn.WindowHandler, error) {
+				count++
+				return svndiff.NewEncoder(io.Discard, 2, svndiff.DefaultLevel), nil
+			})
 		}, 1000},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

@@ -15,6 +15,7 @@ type caches struct {
 	props     cache[ID, svn.Props]
 	revisions cache[revisionKey, *revision]
 	viewTrees cache[treeKey, ID] // directory -> git tree, the zero ID if nothing of it is shown
+	deltas    cache[deltaKey, []byte]
 }
 
 type revisionKey struct {
@@ -35,6 +36,7 @@ func newCaches() *caches {
 	c.props = cache[ID, svn.Props]{max: 2 << 20, cost: propsCost}
 	c.revisions = cache[revisionKey, *revision]{max: 8 << 20, cost: func(r *revision) int { return 400 + 150*len(r.changes) + propsCost(r.props) }}
 	c.viewTrees = cache[treeKey, ID]{max: 2 << 20, cost: func(ID) int { return 150 }}
+	c.deltas = cache[deltaKey, []byte]{max: 8 << 20, cost: func(b []byte) int { return 300 + len(b) }}
 	return c
 }
 

@@ -19,7 +19,9 @@ type lz4Table [1 << lz4HashBits]int32
 
 // lz4Append appends src as one block. It may come out longer than it is.
 func lz4Append(b, src []byte, table *lz4Table) []byte {
-	clear(table[:])
+	if len(src) > lz4LastMatch {
+		clear(table[:])
+	}
 	anchor := 0 // literals from here are not yet written
 	for i := 0; i < len(src)-lz4LastMatch; {
 		v := binary.LittleEndian.Uint32(src[i:])

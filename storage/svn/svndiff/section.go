@@ -13,19 +13,15 @@ import (
 // packer writes the sections of versions 1 and 2.
 type packer struct {
 	version, level int
-	table          *lz4Table // made when it is first used
 }
 
-// append appends a section: its plain length, and it itself, packed if that is shorter.
-func (p *packer) append(b, plain []byte) []byte {
+// append appends a section: its plain length, and it itself, packed if that is shorter. The table is memory for LZ4.
+func (p *packer) append(b, plain []byte, table *lz4Table) []byte {
 	b = appendNumber(b, uint64(len(plain)))
 	start := len(b)
 	switch {
 	case p.version == 2:
-		if p.table == nil {
-			p.table = new(lz4Table)
-		}
-		b = lz4Append(b, plain, p.table)
+		b = lz4Append(b, plain, table)
 	case len(plain) >= minDeflate && p.level > 0:
 		b = deflateAppend(b, plain, p.level)
 	default:
