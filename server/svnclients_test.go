@@ -21,6 +21,7 @@ import (
 
 	"holdfast/server"
 	"holdfast/server/svnrepos"
+	"holdfast/server/svnservetest"
 	"holdfast/storage"
 	"holdfast/storage/svn"
 )
@@ -158,35 +159,9 @@ func newSvnMatrix(t *testing.T) *svnMatrix {
 			t.Fatal(err)
 		}
 	}
-	m.peer = svnserve(t, m.repos)
+	m.peer = svnservetest.Serve(t, m.repos)
 	m.seed = m.makeSeed()
 	return m
-}
-
-// svnserve serves repositories as inetd would.
-func svnserve(t *testing.T, root string) (address string) {
-	ln := listen(t)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			f, err := conn.(*net.TCPConn).File()
-			conn.Close()
-			if err != nil {
-				return
-			}
-			cmd := exec.Command("svnserve", "-i", "-r", root)
-			cmd.Stdin, cmd.Stdout = f, f
-			if cmd.Start() == nil {
-				go cmd.Wait()
-			}
-			f.Close()
-		}
-	}()
-	return ln.Addr().String()
 }
 
 // newPeer makes a repository of svnserve's, which alice may do everything with.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -17,74 +16,10 @@ import (
 	"holdfast/server"
 	"holdfast/server/svnpull"
 	"holdfast/server/svnrepos"
+	"holdfast/server/svnservetest"
 	"holdfast/storage/svn"
 	"holdfast/storage/svn/dumpfile"
 )
-
-// svnSource is a repository that svnserve serves.
-type svnSource struct {
-	t    *testing.T
-	dir  string
-	addr string
-}
-
-func newSvnSource(t *testing.T, dump []byte) *svnSource {
-	t.Helper()
-	if _, err := exec.LookPath("svnserve"); err != nil {
-		t.Skip("there is no svnserve")
-	}
-	root := t.TempDir()
-	s := &svnSource{t: t, dir: filepath.Join(root, "repo"), addr: inetd(t, root)}
-	s.admin(nil, "create", s.dir)
-	s.load(dump)
-	return s
-}
-
-func (s *svnSource) admin(stdin []byte, args ...string) []byte {
-	s.t.Helper()
-	cmd := exec.Command("svnadmin", args...)
-	cmd.Stdin = bytes.NewReader(stdin)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		s.t.Fatalf("svnadmin %q: %v\n%s", args, err, &errs)
-	}
-	return out.Bytes()
-}
-
-func (s *svnSource) load(dump []byte) {
-	s.t.Helper()
-	s.admin(dump, "load", "-q", "--bypass-prop-validation", s.dir)
-}
-
-func (s *svnSource) dump() []byte { return s.admin(nil, "dump", "-q", s.dir) }
-
-// inetd runs svnserve for each connection to the address that it returns.
-func inetd(t *testing.T, root string) (address string) {
-	t.Helper()
-	ln := listen(t)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			f, err := conn.(*net.TCPConn).File()
-			conn.Close()
-			if err != nil {
-				return
-			}
-			cmd := exec.Command("svnserve", "-i", "-r", root)
-			cmd.Stdin, cmd.Stdout = f, f
-			if cmd.Start() == nil {
-				go cmd.Wait()
-			}
-			f.Close()
-		}
-	}()
-	return ln.Addr().String()
-}
 
 // cutting passes connections on to a server, and ends each once budget has given the number of bytes that it may bring.
 func cutting(t *testing.T, to string, budget func() int64) (address string) {
@@ -189,11 +124,11 @@ func (w *svnWorld) dump(name string) []byte {
 func TestSvnImportCut(t *testing.T) {
 	t.Parallel()
 	w := newSvnWorld(t, time.Minute)
-	src := newSvnSource(t, history(t))
-	want := src.dump()
+	src := svnservetest.New(t, history(t))
+	want := src.Dump()
 	var left atomic.Int64
 	left.Store(500) // enough for the greeting and the login
-	cut := cutting(t, src.addr, left.Load)
+	cut := cutting(t, src.Addr, left.Load)
 	attempts, whole := 0, 0
 	for err := w.importFrom("copy", cut); err != nil; err = w.importFrom("copy", cut) {
 		if attempts++; attempts > 200 {
@@ -221,28 +156,28 @@ func TestSvnImportFollows(t *testing.T) {
 	w := newSvnWorld(t, time.Minute)
 	all := history(t)
 	at := bytes.Index(all, []byte("Revision-number: 4"))
-	src := newSvnSource(t, all[:at])
+	src := svnservetest.New(t, all[:at])
 	for _, more := range [][]byte{nil, append([]byte("SVN-fs-dump-format-version: 3\n\n"), all[at:]...), nil} {
 		if more != nil {
-			src.admin(more, "load", "-q", "--bypass-prop-validation", src.dir)
+			src.Load(more)
 		}
-		if err := w.importFrom("copy", src.addr); err != nil {
+		if err := w.importFrom("copy", src.Addr); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := w.dump("copy"), src.dump(); !bytes.Equal(got, want) {
+		if got, want := w.dump("copy"), src.Dump(); !bytes.Equal(got, want) {
 			t.Fatalf("the copy is\n%s\nnot\n%s", got, want)
 		}
 	}
 	date := filepath.Join(t.TempDir(), "date")
 	write(t, date, "2012-01-01T00:00:00.000000Z")
-	src.admin(nil, "setrevprop", src.dir, "-r", "6", "svn:date", date)
-	if err := w.importFrom("copy", src.addr); err == nil || !strings.Contains(err.Error(), "its r6 is of 2011") {
+	svnservetest.Admin(t, nil, "setrevprop", src.Dir, "-r", "6", "svn:date", date)
+	if err := w.importFrom("copy", src.Addr); err == nil || !strings.Contains(err.Error(), "its r6 is of 2011") {
 		t.Errorf("with another r6: %v", err)
 	}
 	if _, err := w.mkdir("own"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.importFrom("app", src.addr); err == nil || !strings.Contains(err.Error(), "uuid") {
+	if err := w.importFrom("app", src.Addr); err == nil || !strings.Contains(err.Error(), "uuid") {
 		t.Errorf("over a repository with revisions of its own: %v", err)
 	}
 }

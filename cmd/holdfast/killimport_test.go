@@ -7,34 +7,24 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/server/svnservetest"
 )
 
 // TestKillImport kills an import from svnserve at random moments: now the server that does it, now the command that waits for it. Whatever
 // is there is the beginning of the source, and run again it becomes all of it.
 func TestKillImport(t *testing.T) {
-	if _, err := exec.LookPath("svnserve"); err != nil {
-		t.Skip(err)
-	}
+	source := svnservetest.New(t, manyRevisions(100**killRounds))
 	rng := rand.New(rand.NewPCG(*killSeed, 3))
 	t.Logf("run again with -seed %d -kills %d", *killSeed, *killRounds)
 	h := newHostAcks(t, 2, 2)
 	h.serve()
-	root := t.TempDir()
-	source := filepath.Join(root, "repo")
-	h.run(h.env(), "svnadmin", "create", source)
-	load := exec.Command("svnadmin", "load", "-q", source)
-	load.Stdin = bytes.NewReader(manyRevisions(100 * *killRounds))
-	if out, err := load.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	want := h.run(h.env(), "svnadmin", "dump", "-q", source)
-	args := []string{"repo", "import", "copy", "svn://" + svnserveEach(t, root) + "/repo", "--data", h.data}
+	want := strings.TrimSpace(string(source.Dump()))
+	args := []string{"repo", "import", "copy", "svn://" + source.Addr + "/repo", "--data", h.data}
 	for round := range *killRounds {
 		ctx, kill := context.WithCancel(context.Background())
 		cmd := exec.CommandContext(ctx, h.bin, args...)
@@ -96,34 +86,4 @@ func manyRevisions(n int) []byte {
 		}
 	}
 	return b.Bytes()
-}
-
-// svnserveEach runs svnserve for each connection to the address that it returns.
-func svnserveEach(t *testing.T, root string) (address string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			f, err := conn.(*net.TCPConn).File()
-			conn.Close()
-			if err != nil {
-				return
-			}
-			cmd := exec.Command("svnserve", "-i", "-r", root)
-			cmd.Stdin, cmd.Stdout = f, f
-			if cmd.Start() == nil {
-				go cmd.Wait()
-			}
-			f.Close()
-		}
-	}()
-	return ln.Addr().String()
 }

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"holdfast/server/svnservetest"
 )
 
 var (
@@ -178,33 +180,10 @@ func configure(t *testing.T, repo string) {
 // startReal serves a new repository with svnserve, a process a connection.
 func startReal(t *testing.T, s *side) {
 	t.Helper()
-	for _, argv := range [][]string{{"svnadmin", "create", s.repo}, {"svnadmin", "setuuid", s.repo, uuid}} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			t.Fatal(err, string(out))
-		}
-	}
+	svnservetest.Admin(t, nil, "create", s.repo)
+	svnservetest.Admin(t, nil, "setuuid", s.repo, uuid)
 	configure(t, s.repo)
-	l := listen(t)
-	s.url = "svn://" + l.Addr().String()
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			f, err := conn.(*net.TCPConn).File()
-			conn.Close()
-			if err != nil {
-				return
-			}
-			cmd := exec.Command("svnserve", "-i", "-r", s.repo)
-			cmd.Stdin, cmd.Stdout = f, f
-			if cmd.Start() == nil {
-				go cmd.Wait()
-			}
-			f.Close()
-		}
-	}()
+	s.url = "svn://" + svnservetest.Serve(t, s.repo)
 }
 
 func listen(t *testing.T) net.Listener {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/server/svnpull"
+	"holdfast/server/svnservetest"
 	"holdfast/storage/svn"
 )
 
@@ -29,36 +30,6 @@ func run(t *testing.T, stdin []byte, name string, args ...string) []byte {
 		t.Fatalf("%s %q: %v\n%s", name, args, err, errs.Bytes())
 	}
 	return out.Bytes()
-}
-
-// serve runs svnserve on each connection to the address that it returns.
-func serve(t *testing.T, root string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			f, err := conn.(*net.TCPConn).File()
-			conn.Close()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer f.Close()
-				cmd := exec.Command("svnserve", "-i", "-r", root)
-				cmd.Stdin, cmd.Stdout = f, f
-				_ = cmd.Run() // it fails when the client does
-			}()
-		}
-	}()
-	return ln.Addr().String()
 }
 
 // repository makes one with all that a replay can have: copies, replacements, properties of all nodes, texts of all sorts.
@@ -123,13 +94,10 @@ func scratch(t *testing.T) func() (*os.File, error) {
 
 // TestPull reads a repository from svnserve, in one go and in two, and has Subversion load what comes: the copy is the same.
 func TestPull(t *testing.T) {
-	if _, err := exec.LookPath("svnserve"); err != nil {
-		t.Skip("there is no svnserve")
-	}
 	root := t.TempDir()
+	host := svnservetest.Serve(t, root)
 	repository(t, filepath.Join(root, "repo"))
 	want := run(t, nil, "svnadmin", "dump", "-q", filepath.Join(root, "repo"))
-	host := serve(t, root)
 	for name, cuts := range map[string][]svn.Revnum{"whole": {0, 7}, "parts": {0, 3, 4, 7}} {
 		t.Run(name, func(t *testing.T) {
 			src, err := open(t, "svn://"+host+"/repo/", svnpull.Options{})
@@ -169,10 +137,8 @@ func TestPull(t *testing.T) {
 }
 
 func TestLogin(t *testing.T) {
-	if _, err := exec.LookPath("svnserve"); err != nil {
-		t.Skip("there is no svnserve")
-	}
 	root := t.TempDir()
+	address := "svn://" + svnservetest.Serve(t, root) + "/repo"
 	repo := filepath.Join(root, "repo")
 	run(t, nil, "svnadmin", "create", repo)
 	for name, text := range map[string]string{
@@ -182,7 +148,6 @@ func TestLogin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	address := "svn://" + serve(t, root) + "/repo"
 	for _, c := range []struct{ user, password, want string }{
 		{"harry", "secret", ""}, {"harry", "wrong", "Password incorrect"}, {"", "", "wants to know a name"},
 	} {
