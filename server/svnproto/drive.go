@@ -1,6 +1,7 @@
 package svnproto
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 
@@ -89,14 +90,8 @@ func (d *driver) command(word []byte, a *args) (closed bool, err error) {
 		err = d.applyTextDelta(a)
 	case "textdelta-end":
 		err = d.endDelta(a)
-	case "add-file":
-		err = d.add(a, false)
-	case "add-dir":
-		err = d.add(a, true)
-	case "open-file":
-		err = d.open(a, false)
-	case "open-dir":
-		err = d.open(a, true)
+	case "add-file", "add-dir", "open-file", "open-dir":
+		err = d.enter(string(word), a)
 	case "change-file-prop":
 		err = d.changeProp(a, false)
 	case "change-dir-prop":
@@ -205,13 +200,18 @@ func (d *driver) child(a *args) (path string, parent *open, token []byte, err er
 	return path, parent, token, err
 }
 
-func (d *driver) add(a *args, dir bool) error {
+// enter carries out a command that opens a node in its parent: one that is there, or a new one, which may be a copy.
+func (d *driver) enter(word string, a *args) error {
 	path, parent, token, err := d.child(a)
-	source, rev, copied := a.copyFrom()
-	if a.err != nil {
-		return a.err
+	var source string
+	var rev svn.Revnum // of the source, or of what is there
+	copied := false
+	if strings.HasPrefix(word, "add-") {
+		source, rev, copied = a.copyFrom()
+	} else {
+		rev = a.optRev()
 	}
-	if err != nil {
+	if err := cmp.Or(a.err, err); err != nil {
 		return err
 	}
 	var from *svn.CopyFrom
@@ -221,10 +221,15 @@ func (d *driver) add(a *args, dir bool) error {
 		}
 	}
 	o := &open{}
-	if dir {
+	switch word {
+	case "add-dir":
 		o.dir, err = parent.dir.AddDirectory(path, from)
-	} else {
+	case "add-file":
 		o.file, err = parent.dir.AddFile(path, from)
+	case "open-dir":
+		o.dir, err = parent.dir.OpenDirectory(path, rev)
+	default:
+		o.file, err = parent.dir.OpenFile(path, rev)
 	}
 	if err != nil {
 		return err
@@ -247,27 +252,6 @@ func (s *session) copySource(source string, rev svn.Revnum) (*svn.CopyFrom, erro
 		return nil, err
 	}
 	return &svn.CopyFrom{Path: path, Rev: rev}, nil
-}
-
-func (d *driver) open(a *args, dir bool) error {
-	path, parent, token, err := d.child(a)
-	base := a.optRev()
-	if a.err != nil {
-		return a.err
-	}
-	if err != nil {
-		return err
-	}
-	o := &open{}
-	if dir {
-		o.dir, err = parent.dir.OpenDirectory(path, base)
-	} else {
-		o.file, err = parent.dir.OpenFile(path, base)
-	}
-	if err != nil {
-		return err
-	}
-	return d.store(token, o)
 }
 
 func (d *driver) changeProp(a *args, dir bool) error {

@@ -54,6 +54,16 @@ type (
 func (d sentDir) token()  { d.node.token('d') }
 func (f sentFile) token() { f.node.token('c') }
 
+func (n node) changeProp(command string, kind byte, name string, value *string) error {
+	if err := n.e.begin(command); err != nil {
+		return err
+	}
+	n.token(kind)
+	n.e.s.w.Str(name)
+	n.e.s.w.OptStr(value)
+	return n.e.end()
+}
+
 // begin begins a command, unless the client has given up, of which it returns the reason.
 func (e *sender) begin(command string) error {
 	w := e.s.w
@@ -254,13 +264,7 @@ func (d sentDir) absent(command, path string) error {
 }
 
 func (d sentDir) ChangeProp(name string, value *string) error {
-	if err := d.e.begin("( change-dir-prop ( "); err != nil {
-		return err
-	}
-	d.token()
-	d.e.s.w.Str(name)
-	d.e.s.w.OptStr(value)
-	return d.e.end()
+	return d.changeProp("( change-dir-prop ( ", 'd', name, value)
 }
 
 func (d sentDir) Close() error {
@@ -272,13 +276,7 @@ func (d sentDir) Close() error {
 }
 
 func (f sentFile) ChangeProp(name string, value *string) error {
-	if err := f.e.begin("( change-file-prop ( "); err != nil {
-		return err
-	}
-	f.token()
-	f.e.s.w.Str(name)
-	f.e.s.w.OptStr(value)
-	return f.e.end()
+	return f.changeProp("( change-file-prop ( ", 'c', name, value)
 }
 
 func (f sentFile) Close(textMD5 string) error {
