@@ -24,10 +24,12 @@ func (s *Server) ServeSSH(ctx context.Context, ln net.Listener) error {
 			return s.policy.Load().policy.ByKey(key)
 		},
 		Exec:        s.exec,
-		IdleTimeout: s.c.IdleTimeout,
-		DrainTime:   s.c.DrainTime,
-		Log:         s.c.Log,
+		LoginConfig: s.loginConfig(),
 	})
+}
+
+func (s *Server) loginConfig() LoginConfig {
+	return LoginConfig{IdleTimeout: s.c.IdleTimeout, DrainTime: s.c.DrainTime, Log: s.c.Log}
 }
 
 // maxPushLines is what a push over HTTP may have beside its pack: gitproto.Options.MaxRequestBytes.

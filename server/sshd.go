@@ -6,11 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"runtime/debug"
-	"sync"
-	"time"
 
 	"github.com/gliderlabs/ssh"
 	gossh "golang.org/x/crypto/ssh"
@@ -29,37 +25,21 @@ type SSHConfig struct {
 	// connection, or when the time to drain is over. A panic ends the session only.
 	Exec func(ctx context.Context, s Session) int
 
-	MaxHandshakes        int // connections that are not logged in yet, at once; 256
-	MaxHandshakesPerAddr int // of those, from one address; 64
-	MaxConns             int // connections that are logged in; 1024
-	MaxConnsPerAddr      int // of those, from one address; 128
-	MaxSessions          int // commands running, or channels open for one; 512
-	MaxSessionsPerAddr   int // of those, from one address; 128
-	MaxSessionsPerConn   int // of those, over one connection; 10
-	MaxKeyOffers         int // keys that a client may try before it must reconnect; 20
-	MaxCommandBytes      int // length of a command line; 64 KiB
-
-	HandshakeTimeout time.Duration // from the connection to the end of its login; 30 s
-	IdleTimeout      time.Duration // a connection without a byte in either direction ends; 10 min
-	DrainTime        time.Duration // how long sessions may go on after the context ended; 30 s
-
-	Log *slog.Logger // slog.Default()
+	LoginConfig
+	MaxSessions        int // commands running, or channels open for one; 512
+	MaxSessionsPerAddr int // of those, from one address; 128
+	MaxSessionsPerConn int // of those, over one connection; 10
+	MaxKeyOffers       int // keys that a client may try before it must reconnect; 20
+	MaxCommandBytes    int // length of a command line; 64 KiB
 }
 
 func (c SSHConfig) withDefaults() SSHConfig {
-	c.MaxHandshakes = cmp.Or(c.MaxHandshakes, 256)
-	c.MaxHandshakesPerAddr = cmp.Or(c.MaxHandshakesPerAddr, 64)
-	c.MaxConns = cmp.Or(c.MaxConns, 1024)
-	c.MaxConnsPerAddr = cmp.Or(c.MaxConnsPerAddr, 128)
+	c.setDefaults()
 	c.MaxSessions = cmp.Or(c.MaxSessions, 512)
 	c.MaxSessionsPerAddr = cmp.Or(c.MaxSessionsPerAddr, 128)
 	c.MaxSessionsPerConn = cmp.Or(c.MaxSessionsPerConn, 10)
 	c.MaxKeyOffers = cmp.Or(c.MaxKeyOffers, 20)
 	c.MaxCommandBytes = cmp.Or(c.MaxCommandBytes, 64<<10)
-	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 30*time.Second)
-	c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Minute)
-	c.DrainTime = cmp.Or(c.DrainTime, 30*time.Second)
-	c.Log = cmp.Or(c.Log, slog.Default())
 	return c
 }
 
@@ -75,49 +55,36 @@ type Session struct {
 	Remote   net.Addr
 }
 
-// sshServer is a listener and its connections.
+// sshServer is a listener for SSH and its connections.
 //
 // The SSH library's server is used connection by connection. What it would do by itself is replaced where it is known
 // to be dangerous: its sessions accept any environment, agent forwarding and terminals; its idea of the client's key is
 // the last one offered; it has no handshake timeout and clears deadlines that others set; a panic ends the process.
 type sshServer struct {
-	c          SSHConfig
-	srv        *ssh.Server
-	handshakes *addrLimit
-	conns      *addrLimit
-	sessions   *addrLimit
-
-	wg sync.WaitGroup // one for each connection and each session
-
-	mu       sync.Mutex // guards the rest
-	draining bool
-	open     map[*sshConn]struct{}
+	*loginListener
+	c        SSHConfig
+	srv      *ssh.Server
+	sessions *addrLimit
 }
 
 // ServeSSH accepts connections from ln until ctx ends; then it accepts no more, lets running sessions go on for
 // DrainTime, cuts off what is left and returns nil once all have ended. It closes ln.
 func ServeSSH(ctx context.Context, ln net.Listener, c SSHConfig) error {
-	defer ln.Close()
 	c = c.withDefaults()
 	if c.HostKey == nil || c.HostKey.PublicKey().Type() != gossh.KeyAlgoED25519 {
+		ln.Close()
 		return errors.New("ssh: the host key must be an ed25519 key")
 	}
-	s := &sshServer{
-		c:          c,
-		handshakes: newAddrLimit(c.MaxHandshakes, c.MaxHandshakesPerAddr),
-		conns:      newAddrLimit(c.MaxConns, c.MaxConnsPerAddr),
-		sessions:   newAddrLimit(c.MaxSessions, c.MaxSessionsPerAddr),
-		open:       map[*sshConn]struct{}{},
-	}
+	s := &sshServer{c: c, sessions: newAddrLimit(c.MaxSessions, c.MaxSessionsPerAddr)}
 	s.srv = s.library()
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
-	defer stop()
-	err := acceptAll(ctx, ln, s.c.Log, s.admit)
-	s.drain()
-	if ctx.Err() != nil {
-		return nil
+	s.loginListener = &loginListener{
+		c:       c.LoginConfig,
+		service: "ssh",
+		refusal: "holdfast: too many logins at once, try again in a moment\r\n",
+		serve:   func(_ context.Context, conn *loginConn) { s.srv.HandleConn(conn) },
+		unused:  func(conn *loginConn) bool { return conn.sessions == 0 },
 	}
-	return fmt.Errorf("ssh: accept on %s: %w", ln.Addr(), err)
+	return s.run(ctx, ln)
 }
 
 // library configures the library's server. All maps are set, for it fills in its defaults where they are nil; so is the
@@ -142,7 +109,7 @@ func (s *sshServer) library() *ssh.Server {
 }
 
 type (
-	connKey     struct{} // in the context of a connection: its *sshConn
+	connKey     struct{} // in the context of a connection: its *loginConn
 	identityKey struct{} // in the ExtraData of a connection's permissions: its auth.Identity
 )
 
@@ -180,7 +147,7 @@ func (s *sshServer) verified(ctx ssh.Context, key gossh.PublicKey) (*gossh.Permi
 	if !ok {
 		return nil, errors.New("permission denied")
 	}
-	conn, ok := ctx.Value(connKey{}).(*sshConn)
+	conn, ok := ctx.Value(connKey{}).(*loginConn)
 	if !ok || !conn.loggedIn() {
 		return nil, errors.New("too many connections")
 	}
@@ -188,84 +155,13 @@ func (s *sshServer) verified(ctx ssh.Context, key gossh.PublicKey) (*gossh.Permi
 }
 
 func (s *sshServer) authenticate(key gossh.PublicKey) (who auth.Identity, ok bool) {
-	defer s.recovered("ssh login", func() { who, ok = auth.Identity{}, false })
+	defer s.recovered("login", func() { who, ok = auth.Identity{}, false })
 	who, ok = s.c.Authenticate(key)
 	return who, ok && who.Name != ""
 }
 
-// recovered is deferred by everything that the library calls, since it recovers from nothing.
-func (s *sshServer) recovered(during string, then func()) {
-	if p := recover(); p != nil {
-		s.c.Log.Error("panic", "during", during, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
-		then()
-	}
-}
-
-// admit begins a connection, unless there are too many.
-func (s *sshServer) admit(raw net.Conn) {
-	release := s.handshakes.take(raw.RemoteAddr())
-	if release == nil {
-		s.c.Log.Debug("too many ssh logins at once", "remote", raw.RemoteAddr().String())
-		raw.SetWriteDeadline(time.Now().Add(time.Second))
-		io.WriteString(raw, "holdfast: too many logins at once, try again in a moment\r\n")
-		raw.Close()
-		return
-	}
-	conn := &sshConn{loginConn: newLoginConn(raw, release, s.conns, s.c.HandshakeTimeout, s.c.IdleTimeout)}
-	if !s.track(conn) {
-		conn.Close()
-		return
-	}
-	go func() {
-		defer s.wg.Done()
-		defer s.untrack(conn)
-		defer conn.Close()
-		defer s.recovered("ssh connection", func() {})
-		s.srv.HandleConn(conn)
-	}()
-}
-
-// track counts a connection in, unless the server is about to stop.
-func (s *sshServer) track(conn *sshConn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.draining {
-		return false
-	}
-	s.open[conn] = struct{}{}
-	s.wg.Add(1)
-	return true
-}
-
-func (s *sshServer) untrack(conn *sshConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.open, conn)
-}
-
-// drain ends all connections, those without a session at once.
-func (s *sshServer) drain() {
-	s.mu.Lock()
-	s.draining = true
-	for conn := range s.open {
-		if conn.sessions == 0 {
-			conn.Close()
-		}
-	}
-	s.mu.Unlock()
-	cut := time.AfterFunc(s.c.DrainTime, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for conn := range s.open {
-			conn.Close()
-		}
-	})
-	defer cut.Stop()
-	s.wg.Wait()
-}
-
 // begin counts a session of conn in and returns what counts it out, or nil and the reason to refuse it.
-func (s *sshServer) begin(conn *sshConn) (end func(), refusal string) {
+func (s *sshServer) begin(conn *loginConn) (end func(), refusal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {

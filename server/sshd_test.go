@@ -60,8 +60,8 @@ func sshConfig(t testing.TB, exec func(ctx context.Context, s server.Session) in
 			name, ok := keys[string(key.Marshal())]
 			return auth.Identity{Name: name, Key: ssh.FingerprintSHA256(key)}, ok
 		},
-		Exec: exec,
-		Log:  quiet,
+		Exec:        exec,
+		LoginConfig: server.LoginConfig{Log: quiet},
 	}
 }
 

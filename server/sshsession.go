@@ -16,8 +16,8 @@ const maxProtocolBytes = 256
 
 // channel serves one channel of type "session": at most one command. The library calls it in a goroutine of its own.
 func (s *sshServer) channel(_ *ssh.Server, sc *gossh.ServerConn, nc gossh.NewChannel, ctx ssh.Context) {
-	defer s.recovered("ssh channel", func() { sc.Close() })
-	conn, isOurs := ctx.Value(connKey{}).(*sshConn)
+	defer s.recovered("channel", func() { sc.Close() })
+	conn, isOurs := ctx.Value(connKey{}).(*loginConn)
 	who, known := identityOf(sc)
 	if !isOurs || !known {
 		nc.Reject(gossh.Prohibited, "not logged in")
@@ -75,7 +75,7 @@ func (s *sshServer) session(ctx context.Context, sess Session, ch gossh.Channel,
 		if ok && running {
 			go func() {
 				defer close(done)
-				exit(ch, s.run(ctx, sess))
+				exit(ch, s.runCommand(ctx, sess))
 			}()
 		}
 	}
@@ -104,9 +104,9 @@ func (s *sshServer) command(sess *Session, payload []byte) bool {
 	return true
 }
 
-// run runs the command of a session and returns its exit status.
-func (s *sshServer) run(ctx context.Context, sess Session) (status int) {
-	defer s.recovered("ssh session", func() {
+// runCommand runs the command of a session and returns its exit status.
+func (s *sshServer) runCommand(ctx context.Context, sess Session) (status int) {
+	defer s.recovered("session", func() {
 		fmt.Fprintln(sess.Stderr, "holdfast: internal error, see the server's log")
 		status = 1
 	})

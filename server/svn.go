@@ -28,9 +28,7 @@ func (s *Server) ServeSvn(ctx context.Context, ln net.Listener) error {
 			h := &svnHost{s: s, loggedIn: loggedIn}
 			return s.serveSvn(ctx, h, conn, conn, svnproto.Options{})
 		},
-		IdleTimeout: s.c.IdleTimeout,
-		DrainTime:   s.c.DrainTime,
-		Log:         s.c.Log,
+		LoginConfig: s.loginConfig(),
 	})
 }
 

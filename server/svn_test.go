@@ -252,7 +252,10 @@ func TestSvnListener(t *testing.T) {
 					served <- "out"
 					return err
 				},
-				MaxHandshakes: 2, MaxConns: 1, MaxLoginBytes: 100, HandshakeTimeout: 10 * time.Second, IdleTimeout: time.Minute, DrainTime: time.Hour, Log: quiet,
+				LoginConfig: server.LoginConfig{
+					MaxHandshakes: 2, MaxConns: 1, HandshakeTimeout: 10 * time.Second, IdleTimeout: time.Minute, DrainTime: time.Hour, Log: quiet,
+				},
+				MaxLoginBytes: 100,
 			})
 		}()
 		expect := func(want string) {
