@@ -68,10 +68,10 @@ clients:
 differential:
 	$(GO) test -count=1 -timeout 120m -run '^TestDifferential$$' ./storage ./storage/object ./storage/pack -differential $(N) -v
 
-# Random operations of Subversion's clients, played on svnserve and on this host, which must agree in everything:
-# make svn-differential N=2000 SEED=1. A failure prints its seed and how to run it again.
+# Random operations of Subversion's clients, played on svnserve and on this host, which must agree in everything, and
+# hooks on both: make svn-differential N=2000 SEED=1. A failure prints its seed and how to run it again.
 svn-differential:
-	$(GO) test -tags judge -count=1 -timeout 120m -run '^TestDifferential$$' ./server/svnjudge -operations $(N) -seed $(SEED)
+	$(GO) test -tags judge -count=1 -timeout 120m -run '^Test(Differential|Hooks)$$' ./server/svnjudge -operations $(N) -seed $(SEED)
 
 # The Code Spaces attack, replayed with a real git and real processes.
 demo:

@@ -292,7 +292,7 @@ func (u *svnUser) StartCommit(ctx context.Context, _ svnproto.Client, _, _ strin
 }
 
 // PreCommit implements svnproto.Hooks: the rules that the policy has for the repository.
-func (u *svnUser) PreCommit(_ context.Context, txn *svnfs.Txn) error {
+func (u *svnUser) PreCommit(_ context.Context, txn *svnfs.Txn, _ map[string]string) error {
 	return svnrepos.CheckCommit(u.rulesNow(), txn)
 }
 

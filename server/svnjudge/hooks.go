@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,7 +30,10 @@ type hooks struct {
 	env      string // the file that says what a script has in its environment; it need not exist
 }
 
-var _ svnproto.Hooks = hooks{}
+var (
+	_ svnproto.Hooks     = hooks{}
+	_ svnproto.LockHooks = hooks{}
+)
 
 // The words that a script is called with, where it may refuse something.
 var actions = map[string]string{
@@ -126,10 +131,31 @@ func (h hooks) StartCommit(ctx context.Context, c svnproto.Client, user, txn str
 	return err
 }
 
-// PreCommit runs pre-commit.
-func (h hooks) PreCommit(ctx context.Context, txn *svnfs.Txn) error {
-	_, err := h.run(ctx, "pre-commit", "", txn.Name())
+// PreCommit runs pre-commit, which reads the tokens of the client's locks.
+func (h hooks) PreCommit(ctx context.Context, txn *svnfs.Txn, tokens map[string]string) error {
+	stdin := ""
+	if len(tokens) > 0 {
+		stdin = "LOCK-TOKENS:\n"
+		for _, path := range slices.Sorted(maps.Keys(tokens)) {
+			stdin += escape(path) + "|" + tokens[path] + "\n"
+		}
+		stdin += "\n"
+	}
+	_, err := h.run(ctx, "pre-commit", stdin, txn.Name())
 	return err
+}
+
+// escape makes a path fit to be part of a URL that may have any letters.
+func escape(path string) string {
+	var b strings.Builder
+	for i := range len(path) {
+		if strings.IndexByte(" \"<>\\^`{|}", path[i]) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", path[i])
+		} else {
+			b.WriteByte(path[i])
+		}
+	}
+	return b.String()
 }
 
 // PostCommit runs post-commit.

@@ -115,11 +115,13 @@ func (h *host) target(ctx context.Context, r *repository, root, base string) (*s
 			if conf.authz != nil {
 				repo.Access = pathAccess{authz: conf.authz, repos: r.name, user: conf.fold(user)}
 			}
+			scripts := hooks{skeleton: r.skeleton, env: conf.hooksEnv}
 			return &svnproto.View{
 				Repo:      repo,
 				Committer: svnfs.Direct,
 				Meta:      func() storage.Meta { return meta(user) },
-				Hooks:     hooks{skeleton: r.skeleton, env: conf.hooksEnv},
+				Hooks:     scripts,
+				LockHooks: scripts,
 			}, nil
 		},
 	}, nil

@@ -2,6 +2,7 @@ package svnproto
 
 import (
 	"errors"
+	"strings"
 
 	"holdfast/server/svnrepos"
 	"holdfast/storage/svn"
@@ -61,9 +62,13 @@ func (s *session) commit(a *args) error {
 	if err := s.must(svnrepos.Write, "", len(q.LockTokens) > 0); err != nil {
 		return err
 	}
-	v, c := s.view, &committer{s: s, props: q.RevProps}
+	v, c := s.view, &committer{s: s, props: q.RevProps, tokens: q.LockTokens}
 	q.Base, q.User, q.Committer, q.Meta = s.base, s.user, v.Committer, v.Meta
 	q.PreCommit, q.PostCommit = c.before, c.after
+	if v.LockHooks != nil && !q.KeepLocks {
+		q.KeepLocks = true
+		c.ends = q.LockTokens
+	}
 	if c.CommitEditor, err = v.Repo.CommitEditor(s.ctx, q); err != nil {
 		return err
 	}
@@ -74,6 +79,7 @@ func (s *session) commit(a *args) error {
 	}
 	info := c.Info()
 	s.noAuth()
+	c.giveLocks()
 	s.w.Open()
 	s.w.Rev(info.Rev)
 	s.w.OptText(info.Date)
@@ -86,9 +92,11 @@ func (s *session) commit(a *args) error {
 // committer is a commit's editor with the hooks around it.
 type committer struct {
 	*svnrepos.CommitEditor
-	s     *session
-	props svn.Props
-	txn   string
+	s      *session
+	props  svn.Props
+	txn    string
+	tokens map[string]string // of the client's locks, by absolute path
+	ends   map[string]string // of those, the ones that are given back after the commit, since hooks are asked
 }
 
 // OpenRoot begins the transaction, and asks whether it may go on.
@@ -104,9 +112,29 @@ func (c *committer) OpenRoot(base svn.Revnum) (svn.DirEditor, error) {
 func (c *committer) before(txn *svnfs.Txn) error {
 	c.txn = txn.Name()
 	if h := c.s.view.Hooks; h != nil {
-		return h.PreCommit(c.s.ctx, txn)
+		return h.PreCommit(c.s.ctx, txn, c.relativeTokens())
 	}
 	return nil
+}
+
+func (c *committer) relativeTokens() map[string]string {
+	all := make(map[string]string, len(c.tokens))
+	for path, token := range c.tokens {
+		all[strings.TrimPrefix(strings.TrimPrefix(path, c.s.base), "/")] = token
+	}
+	return all
+}
+
+// giveLocks gives the locks back that the commit ends. The client hears nothing of what fails: the commit stands, and may itself have
+// removed what was locked.
+func (c *committer) giveLocks() {
+	var targets []svnrepos.UnlockTarget
+	for path, token := range c.ends {
+		targets = append(targets, svnrepos.UnlockTarget{Path: path, Token: token})
+	}
+	if _, err := c.s.giveLocks(targets, false); err != nil && c.s.o.Hidden != nil {
+		c.s.o.Hidden(err)
+	}
 }
 
 // after gathers what the committer is to be warned of.

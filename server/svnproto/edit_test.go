@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,15 +171,21 @@ func (refusing) StartCommit(_ context.Context, _ svnproto.Client, _, txn string,
 	return nil
 }
 
-func (refusing) PreCommit(context.Context, *svnfs.Txn) error { return hookFailed("pre-commit") }
+func (refusing) PreCommit(context.Context, *svnfs.Txn, map[string]string) error {
+	return hookFailed("pre-commit")
+}
 
 func (refusing) PreLock(context.Context, string, string, string, bool) (string, error) {
 	return "", hookFailed("pre-lock")
 }
 
+func (refusing) PostLock(context.Context, []string, string) error { return nil }
+
 func (refusing) PreUnlock(context.Context, string, string, string, bool) error {
 	return hookFailed("pre-unlock")
 }
+
+func (refusing) PostUnlock(context.Context, []string, string) error { return nil }
 
 func (refusing) PreRevPropChange(context.Context, svn.Revnum, string, string, *string, *string) error {
 	return hookFailed("pre-revprop-change")
@@ -185,7 +193,7 @@ func (refusing) PreRevPropChange(context.Context, svn.Revnum, string, string, *s
 
 func TestHooksRefuse(t *testing.T) {
 	h := newHost(t)
-	h.hooks = refusing{}
+	h.hooks, h.lockHooks = refusing{}, refusing{}
 	k := begin(t, h)
 	k.expect("( commit ( 5:start ) ) ", noAuth, success)
 	k.expect("( open-root ( ( ) 1:r ) ) ", failure(svn.ErrReposHookFailure, "Commit blocked by start-commit hook"))
@@ -204,8 +212,8 @@ func TestHooksRefuse(t *testing.T) {
 
 // minting hooks give the tokens of locks.
 type minting struct {
-	svnproto.NoHooks
-	asked map[string]int
+	refusing // what is not asked of them here
+	asked    map[string]int
 }
 
 func (m minting) PreLock(_ context.Context, path, _, _ string, _ bool) (string, error) {
@@ -224,7 +232,7 @@ func TestHookTokens(t *testing.T) {
 	k.expect(addFile("good", "text")+"( close-edit ( ) ) ", success, noAuth)
 	k.read()
 	m := minting{asked: map[string]int{}}
-	h.hooks, h.anonymous = m, svnproto.ReadAccess
+	h.lockHooks, h.anonymous = m, svnproto.ReadAccess
 	k = h.talk(t)
 	k.start()
 	k.expect("( lock-many ( ( ) false ( ( 4:good ( ) ) ( 3:bad ( ) ) ( 5:worse ( ) ) ( 3:bad ( ) ) ) ) ) ", "( success ( ( CRAM-MD5 ) 4:test ) )")
@@ -242,6 +250,79 @@ func TestHookTokens(t *testing.T) {
 	k.expect("( get-latest-rev ( ) ) ", noAuth, "( success ( 1 ) )")
 	if len(h.unseen) != 1 || !strings.Contains(h.unseen[0].Error(), "told of [/good]") {
 		t.Error(h.unseen)
+	}
+}
+
+// watching hooks keep the lock of one file.
+type watching struct {
+	svnproto.NoHooks
+	keeps string
+	saw   []string
+}
+
+func (w *watching) PreCommit(_ context.Context, _ *svnfs.Txn, tokens map[string]string) error {
+	w.saw = append(w.saw, fmt.Sprint("commit with ", slices.Sorted(maps.Keys(tokens))))
+	return nil
+}
+
+func (w *watching) PostCommit(context.Context, svn.Revnum, string) error {
+	w.saw = append(w.saw, "committed")
+	return nil
+}
+
+func (w *watching) PreLock(context.Context, string, string, string, bool) (string, error) {
+	return "", nil
+}
+
+func (w *watching) PostLock(context.Context, []string, string) error { return nil }
+
+func (w *watching) PreUnlock(_ context.Context, path, user, token string, breakLock bool) error {
+	if path == w.keeps {
+		return hookFailed("pre-unlock")
+	}
+	w.saw = append(w.saw, fmt.Sprintf("unlock %s %s %.15s %t", path, user, token, breakLock))
+	return nil
+}
+
+func (w *watching) PostUnlock(_ context.Context, paths []string, user string) error {
+	w.saw = append(w.saw, fmt.Sprintf("unlocked %s %s", paths, user))
+	return nil
+}
+
+// TestHooksOfEndedLocks has a commit end two locks, of which one stays since a hook wants it to.
+func TestHooksOfEndedLocks(t *testing.T) {
+	w := &watching{keeps: "/a"}
+	h := newHost(t)
+	h.hooks, h.lockHooks = w, w
+	k := h.talk(t)
+	k.start()
+	k.expect("( commit ( 1:x ) ) ", "( success ( ( CRAM-MD5 ) 4:test ) )")
+	k.send("( CRAM-MD5 ( ) ) ")
+	k.expect(cramAnswer(k, "alice", "secret"), success, success)
+	k.send("( open-root ( ( ) 1:r ) ) ")
+	for _, name := range []string{"a", "b"} {
+		k.send("( add-file ( 1:" + name + " 1:r 1:f ( ) ) ) ( close-file ( 1:f ( ) ) ) ")
+	}
+	k.expect("( close-dir ( 1:r ) ) ( close-edit ( ) ) ", success, noAuth)
+	k.read()
+	tokens := ""
+	for _, name := range []string{"a", "b"} {
+		k.expect("( lock ( 1:"+name+" ( ) false ( 1 ) ) ) ", noAuth)
+		token := strings.Fields(k.read())[5] // ( success ( ( PATH TOKEN
+		tokens += "( 1:" + name + " " + token + " ) "
+	}
+	w.saw = nil
+	k.expect("( commit ( 1:y ( "+tokens+") false ( ) ) ) ", noAuth, success)
+	k.expect("( open-root ( ( ) 1:r ) ) ( change-dir-prop ( 1:r 1:p ( 1:v ) ) ) ( close-dir ( 1:r ) ) ( close-edit ( ) ) ", success, noAuth)
+	k.read()
+	want := []string{"commit with [a b]", "committed", "unlock /b alice opaquelocktoken false", "unlocked [/b] alice"}
+	if !slices.Equal(w.saw, want) {
+		t.Errorf("%q, want %q", w.saw, want)
+	}
+	k.expect("( get-lock ( 1:b ) ) ", noAuth, "( success ( ( ) ) )")
+	k.expect("( get-lock ( 1:a ) ) ", noAuth)
+	if got := k.read(); !strings.Contains(got, "5:alice") {
+		t.Error(got)
 	}
 }
 

@@ -73,7 +73,8 @@ type View struct {
 	Committer svnfs.Committer
 	Meta      func() storage.Meta // called once for each change
 
-	Hooks Hooks // nil for none; then nobody may change revision properties, as in Subversion
+	Hooks     Hooks     // nil for none; then nobody may change revision properties, as in Subversion
+	LockHooks LockHooks // nil for none; then locks that a commit ends go in the same step as it
 
 	// Settled, if set, is called after each commit, before the client is told of it. What it returns, if not empty, is shown to
 	// the committer as a warning: that mirrors lag, for instance. The commit stands whatever it says.
@@ -94,13 +95,19 @@ type Hooks interface {
 	// StartCommit comes before anything of a commit's tree has been received; props are the revision properties to be. txn is
 	// the transaction's name.
 	StartCommit(ctx context.Context, c Client, user, txn string, props svn.Props) error
-	// PreCommit comes when the transaction is complete.
-	PreCommit(ctx context.Context, txn *svnfs.Txn) error
+	// PreCommit comes when the transaction is complete. The tokens are those of locks that the client has, by path, relative to the
+	// session's.
+	PreCommit(ctx context.Context, txn *svnfs.Txn, tokens map[string]string) error
 	// PostCommit comes when the revision is there.
 	PostCommit(ctx context.Context, rev svn.Revnum, txn string) error
 	// PreRevPropChange and PostRevPropChange surround a change of a revision property; nil is one that is not there.
 	PreRevPropChange(ctx context.Context, rev svn.Revnum, user, name string, old, value *string) error
 	PostRevPropChange(ctx context.Context, rev svn.Revnum, user, name string, old, value *string) error
+}
+
+// LockHooks are asked before locks are made or given back, and told after it, in the manner of Hooks. They are asked about locks that a
+// commit ends when it has been done: what they refuse stays locked.
+type LockHooks interface {
 	// PreLock may return the token that the lock is to have, or "".
 	PreLock(ctx context.Context, path, user, comment string, steal bool) (token string, err error)
 	PostLock(ctx context.Context, paths []string, user string) error
@@ -115,7 +122,7 @@ type NoHooks struct{}
 func (NoHooks) StartCommit(context.Context, Client, string, string, svn.Props) error { return nil }
 
 // PreCommit allows it.
-func (NoHooks) PreCommit(context.Context, *svnfs.Txn) error { return nil }
+func (NoHooks) PreCommit(context.Context, *svnfs.Txn, map[string]string) error { return nil }
 
 // PostCommit does nothing.
 func (NoHooks) PostCommit(context.Context, svn.Revnum, string) error { return nil }
@@ -129,20 +136,6 @@ func (NoHooks) PreRevPropChange(context.Context, svn.Revnum, string, string, *st
 func (NoHooks) PostRevPropChange(context.Context, svn.Revnum, string, string, *string, *string) error {
 	return nil
 }
-
-// PreLock allows it.
-func (NoHooks) PreLock(context.Context, string, string, string, bool) (string, error) {
-	return "", nil
-}
-
-// PostLock does nothing.
-func (NoHooks) PostLock(context.Context, []string, string) error { return nil }
-
-// PreUnlock allows it.
-func (NoHooks) PreUnlock(context.Context, string, string, string, bool) error { return nil }
-
-// PostUnlock does nothing.
-func (NoHooks) PostUnlock(context.Context, []string, string) error { return nil }
 
 // Options shape a session. The zero value serves svn:// with the default limits. A limit of zero means its default; none can be
 // switched off.

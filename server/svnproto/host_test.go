@@ -28,6 +28,7 @@ type fakeHost struct {
 	passwords                map[string]string
 	hidden                   map[string]string // path -> the only user who may read it
 	hooks                    svnproto.Hooks
+	lockHooks                svnproto.LockHooks
 	settled                  string
 	tunnel                   string
 	refused                  error // that users get, but for anonymous ones
@@ -101,6 +102,7 @@ func (h *fakeHost) view(_ context.Context, user string) (*svnproto.View, error) 
 		Committer: svnfs.Direct,
 		Meta:      func() storage.Meta { return storage.Meta{Actor: "user " + user, Time: time.Now()} },
 		Hooks:     h.hooks,
+		LockHooks: h.lockHooks,
 	}
 	if h.nowhere {
 		v.Repo.Access = readOnly{access{h, user}}

@@ -1,9 +1,7 @@
 package svnproto
 
 import (
-	"cmp"
 	"errors"
-	"strings"
 
 	"holdfast/server/svnrepos"
 	"holdfast/storage/svn"
@@ -72,8 +70,7 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 	asked := map[string]hookAnswer{}
 	for _, t := range targets {
 		h := askOnce(s, asked, t.Path, func() (string, error) {
-			token, err := v.Hooks.PreLock(s.ctx, t.Path, s.user, said, steal)
-			return token, cmp.Or(err, checkToken(token))
+			return v.LockHooks.PreLock(s.ctx, t.Path, s.user, said, steal)
 		})
 		if t.Token = h.token; h.err == nil {
 			q.Targets = append(q.Targets, t)
@@ -83,34 +80,16 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 	if err != nil {
 		return nil, err
 	}
-	if v.Hooks == nil {
+	if v.LockHooks == nil {
 		return done, nil
 	}
 	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, asked, done)
 	if len(changed) > 0 {
-		if err := v.Hooks.PostLock(s.ctx, changed, s.user); err != nil {
+		if err := v.LockHooks.PostLock(s.ctx, changed, s.user); err != nil {
 			return results, svn.Wrap(err, svn.ErrReposPostLockHookFailed, "Locking succeeded, but post-lock hook failed")
 		}
 	}
 	return results, nil
-}
-
-const tokenScheme = "opaquelocktoken"
-
-// checkToken refuses a token that a hook may not give: clients know no others than these.
-func checkToken(token string) error {
-	if token == "" {
-		return nil
-	}
-	if !strings.HasPrefix(token, tokenScheme+":") {
-		return svn.Errorf(svn.ErrFSBadLockToken, "Lock token URI '%s' has bad scheme; expected '%s'", token, tokenScheme)
-	}
-	for i := range len(token) {
-		if token[i] < ' ' || token[i] >= 0x7f {
-			return svn.Errorf(svn.ErrFSBadLockToken, "Lock token '%s' is not ASCII or is a control character at byte %d", token, i)
-		}
-	}
-	return nil
 }
 
 // hookAnswer is what a hook said about a path.
@@ -122,7 +101,7 @@ type hookAnswer struct {
 // askOnce asks about a path that was not asked about before, and that the client may write: others are refused without.
 func askOnce(s *session, asked map[string]hookAnswer, path string, ask func() (string, error)) hookAnswer {
 	h, ok := asked[path]
-	if !ok && s.view.Hooks != nil && allows(s.view.Repo.Access, svnrepos.Write, path) {
+	if !ok && s.view.LockHooks != nil && allows(s.view.Repo.Access, svnrepos.Write, path) {
 		h.token, h.err = ask()
 		asked[path] = h
 	}
@@ -231,7 +210,7 @@ func (s *session) giveLocks(targets []svnrepos.UnlockTarget, breaking bool) ([]s
 	asked := map[string]hookAnswer{}
 	for _, t := range targets {
 		h := askOnce(s, asked, t.Path, func() (string, error) {
-			return "", v.Hooks.PreUnlock(s.ctx, t.Path, s.user, t.Token, breaking)
+			return "", v.LockHooks.PreUnlock(s.ctx, t.Path, s.user, t.Token, breaking)
 		})
 		if h.err == nil {
 			q.Targets = append(q.Targets, t)
@@ -241,12 +220,12 @@ func (s *session) giveLocks(targets []svnrepos.UnlockTarget, breaking bool) ([]s
 	if err != nil {
 		return nil, err
 	}
-	if v.Hooks == nil {
+	if v.LockHooks == nil {
 		return done, nil
 	}
 	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, asked, done)
 	if len(changed) > 0 {
-		if err := v.Hooks.PostUnlock(s.ctx, changed, s.user); err != nil {
+		if err := v.LockHooks.PostUnlock(s.ctx, changed, s.user); err != nil {
 			return results, svn.Wrap(err, svn.ErrReposPostUnlockHookFailed, "Unlock succeeded, but post-unlock hook failed")
 		}
 	}
