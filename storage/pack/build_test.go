@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"holdfast/storage/object"
@@ -36,9 +37,14 @@ func (b *builder) header(kind byte, size int64) {
 	b.buf.WriteByte(c)
 }
 
+// deflaters are used again: to make one for each object would take most of the time of tests with many.
+var deflaters = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
+
 func deflate(data []byte) []byte {
 	var buf bytes.Buffer
-	z := zlib.NewWriter(&buf)
+	z := deflaters.Get().(*zlib.Writer)
+	defer deflaters.Put(z)
+	z.Reset(&buf)
 	z.Write(data)
 	z.Close()
 	return buf.Bytes()
