@@ -41,6 +41,9 @@ func TestLineModel(t *testing.T) {
 	if *lineSeed != 0 {
 		first, last = *lineSeed, *lineSeed
 	}
+	if testing.Short() {
+		last = first
+	}
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint("line.seed=", seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

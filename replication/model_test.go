@@ -31,7 +31,7 @@ func TestModel(t *testing.T) {
 		first, last = *modelSeed, *modelSeed
 	}
 	if testing.Short() {
-		last = min(last, first+4)
+		last = min(last, first+2)
 	}
 	for seed := first; seed <= last; seed++ {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {

@@ -29,6 +29,9 @@ func lateHost(t testing.TB, n int, lost ...int) *copyHost {
 
 // The entries of a doubtful number come again far more than Window numbers later. That mirror alone must do.
 func TestRestoreResealedFarBehind(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine works through many segments")
+	}
 	for _, lost := range [][]int{{3}, {90, 4, 3}} {
 		t.Run(fmt.Sprint(lost), func(t *testing.T) {
 			h := lateHost(t, 200, lost...)
@@ -46,6 +49,9 @@ func TestRestoreResealedFarBehind(t *testing.T) {
 
 // A restore that is killed while segments wait, or while they are replayed, reads them again.
 func TestRestoreResealedFarBehindResumes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine works through many segments")
+	}
 	h := lateHost(t, 100, 3)
 	dir := t.TempDir()
 	for step, done := 1, false; !done; step++ {

@@ -203,7 +203,11 @@ func TestTakeoverAtEarlierPoint(t *testing.T) {
 
 // Kill it at any write, to the mirrors or to the store, and run it again.
 func TestTakeoverKilledAnywhere(t *testing.T) {
-	for kill := 1; ; kill += 23 {
+	every := 23
+	if testing.Short() {
+		every = 101
+	}
+	for kill := 1; ; kill += every {
 		h := newCopyHost(t)
 		h.push(0)
 		h.push(1)

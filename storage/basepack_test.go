@@ -47,10 +47,13 @@ func (m baseMode) settle(t *testing.T, s *storage.Store, repo *storage.Repo) {
 	}
 }
 
-// inBaseModes runs a test in each mode, with the same random numbers.
+// inBaseModes runs a test in each mode, with the same random numbers, or in short in the last.
 func inBaseModes(t *testing.T, test func(t *testing.T, m baseMode, r *rand.Rand)) {
-	seed := rand.Uint64()
-	for _, m := range baseModes {
+	seed, modes := rand.Uint64(), baseModes
+	if testing.Short() {
+		modes = modes[2:]
+	}
+	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
 			t.Logf("seed %d", seed)
 			test(t, m, rand.New(rand.NewPCG(seed, 1)))

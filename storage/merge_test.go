@@ -104,7 +104,10 @@ func TestMergeManyPushes(t *testing.T) {
 	o.MergePacks, o.GraphObjects = 8, 1<<40
 	s := open(t, t.TempDir(), o)
 	repo := create(t, s)
-	const pushes = 2000
+	pushes := int64(2000)
+	if testing.Short() {
+		pushes = 400
+	}
 	var tip object.ID
 	copied := int64(0)
 	for i := range pushes {
@@ -127,8 +130,9 @@ func TestMergeManyPushes(t *testing.T) {
 	if stats.Packs > 24 || stats.Objects != 3*pushes {
 		t.Errorf("%+v", stats)
 	}
-	t.Logf("%d packs, each object copied %.1f times", stats.Packs, float64(copied)/(3*pushes))
-	if times := float64(copied) / (3 * pushes); times > 11 {
+	times := float64(copied) / float64(3*pushes)
+	t.Logf("%d packs, each object copied %.1f times", stats.Packs, times)
+	if times > 11 {
 		t.Errorf("each object was copied %.1f times", times)
 	}
 	mustCheck(t, s)
@@ -343,6 +347,9 @@ func TestMergeConcurrent(t *testing.T) {
 
 // TestMergeCrash stops the process after each step of merges, reopens, and looks whether all is there.
 func TestMergeCrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one step after the other")
+	}
 	reached := map[storage.Step]bool{}
 	for after := 1; ; after++ {
 		c := &crasher{}
