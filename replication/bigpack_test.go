@@ -254,7 +254,8 @@ func TestBigPackCrash(t *testing.T) {
 		if n := countKeys(t, h.buckets[2], "/pack/"); n != 1 {
 			t.Errorf("%d packs on the mirror that was down, want 1", n)
 		}
-		if n := countKeys(t, h.buckets[0], "/log/"); n != 1 {
+		// If its segment was on the way when the host crashed, the entry is sealed once more.
+		if n := countKeys(t, h.buckets[0], "/log/"); n < 1 || n > 2 {
 			t.Errorf("%d segments for 1 entry", n)
 		}
 	})
