@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -105,6 +104,7 @@ type cell struct {
 // TestClients has every client do everything that it can, in worlds of several kinds. After each step git looks for
 // faults in what the client has, and after each push in a fresh mirror clone; the refs of both must be what they should be.
 func TestClients(t *testing.T) {
+	t.Parallel() // beside TestSvnClients: of both, either the server works or a client, or it waits
 	m := newMatrix(t)
 	for _, kind := range []struct {
 		name   string
@@ -195,7 +195,7 @@ func (m *matrix) seedSmall(dir string) {
 	m.ok("root", dir, "tag", "-a", "-m", "of a tag", "v1-again", "v1")
 }
 
-// seedLarge has about 20,000 objects, and a blob of 30 MB.
+// seedLarge has about 20,000 objects, and a blob of 12 MB.
 func (m *matrix) seedLarge(dir string) {
 	var in bytes.Buffer
 	rnd := rand.New(rand.NewPCG(1, 1))
@@ -206,7 +206,7 @@ func (m *matrix) seedLarge(dir string) {
 		fmt.Fprintf(&in, "M 100644 inline %s\ndata %d\n%s\n", path, len(content), content)
 		fmt.Fprintf(&in, "M 100644 inline other/%d\ndata %d\n%d\n", c%40, len(fmt.Sprint(c)), c)
 	}
-	large := make([]byte, 30<<20)
+	large := make([]byte, 12<<20)
 	rand.NewChaCha8([32]byte{1}).Read(large)
 	fmt.Fprintf(&in, "commit refs/heads/main\ncommitter A <a@example.org> 1700000000 +0000\ndata 5\nlarge\n")
 	fmt.Fprintf(&in, "M 100644 inline large\ndata %d\n", len(large))
@@ -252,7 +252,7 @@ func (m *matrix) row(t *testing.T, kind string, c client, way string, p *project
 		x.url = "http://root:" + m.token + "@" + m.http + "/" + p.name + ".git"
 	}
 	x.tip = p.refs["refs/heads/main"]
-	failed, before := false, cpu()
+	failed := false
 	for _, column := range columns {
 		why := ""
 		for _, reason := range []string{kind, way, column.name} {
@@ -273,18 +273,7 @@ func (m *matrix) row(t *testing.T, kind string, c client, way string, p *project
 			line += map[bool]string{true: "\tFAILED", false: "\tok"}[failed]
 		}
 	}
-	t.Logf("%s: %s of CPU", line, cpu()-before)
 	m.lines = append(m.lines, line)
-}
-
-// cpu is what the test and the clients have used.
-func cpu() (sum time.Duration) {
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var u syscall.Rusage
-		syscall.Getrusage(who, &u)
-		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	}
-	return sum.Round(10 * time.Millisecond)
 }
 
 func (m *matrix) header() (line string) {
@@ -633,7 +622,11 @@ func doGoGit(m *matrix, verb, url, dir string, specs ...string) error {
 		for _, spec := range specs {
 			refSpecs = append(refSpecs, config.RefSpec(spec))
 		}
-		return r.Push(&gogit.PushOptions{Auth: login, RefSpecs: refSpecs})
+		err := r.Push(&gogit.PushOptions{Auth: login, RefSpecs: refSpecs})
+		if err == io.EOF && strings.HasPrefix(url, "ssh:") {
+			return nil // the host had answered and closed before go-git closed its side; whether all is there the test looks up
+		}
+		return err
 	}
 	return r.Fetch(&gogit.FetchOptions{Auth: login, Depth: depth, Tags: gogit.AllTags, Force: true})
 }

@@ -17,10 +17,10 @@ import (
 func (x *svnCell) program() []string {
 	p := []string{"svn"}
 	if x.c.name == "SVNKit" { // Debian's jsvn is a script that no shell can run
-		p = []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Duser.home=" + filepath.Join(x.svnMatrix.dir, "home"),
+		p = []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Duser.home=" + x.path("home"),
 			"-Dfile.encoding=UTF-8", "-Dsun.jnu.encoding=UTF-8", "-classpath", "/usr/share/svnkit/svnkit-cli.jar", "org.tmatesoft.svn.cli.SVN"}
 	}
-	return append(append(p, "--config-dir", x.config(x.c)), x.credentials("")...)
+	return append(append(p, "--config-dir", x.path("config")), x.credentials("")...)
 }
 
 // credentials are the options that say who the client is.

@@ -85,6 +85,7 @@ type svnCell struct {
 // TestSvnClients has every client do what it can, once on a host and once on Subversion's own svnserve: what it prints, what it has
 // afterwards and what the server has must be the same.
 func TestSvnClients(t *testing.T) {
+	t.Parallel()
 	m := newSvnMatrix(t)
 	lines := []string{"Subversion\t" + strings.Join(svnColumns, "\t")}
 	var notes []string
@@ -158,6 +159,9 @@ func newSvnMatrix(t *testing.T) *svnMatrix {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.WriteFile(m.askpass(), []byte("#!/bin/sh\necho "+m.secret+"\n"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	m.peer = svnservetest.Serve(t, m.repos)
 	m.seed = m.makeSeed()
@@ -260,10 +264,10 @@ func (m *svnMatrix) cells(t *testing.T, c svnClient, way, name string) (ours, th
 		ours.url = "svn+ssh://git@127.0.0.1/" + name
 	case "OpenSSH": // as a tunnel of the client's configuration
 		ours.url = "svn+openssh://git@127.0.0.1/" + name
-		if err := os.MkdirAll(m.config(c), 0o700); err != nil {
+		if err := os.Mkdir(ours.path("config"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(m.config(c), "config"), "[tunnels]\nopenssh = "+m.ssh+"\n")
+		write(t, filepath.Join(ours.path("config"), "config"), "[tunnels]\nopenssh = "+m.ssh+"\n")
 	}
 	ours.dump = func(name string) []byte {
 		var b bytes.Buffer
@@ -274,21 +278,31 @@ func (m *svnMatrix) cells(t *testing.T, c svnClient, way, name string) (ours, th
 		return b.Bytes()
 	}
 	theirs = &svnCell{svnMatrix: m, c: c, name: name, dir: t.TempDir(), url: "svn://" + m.peer + "/" + name}
+	for _, x := range []*svnCell{ours, theirs} {
+		if err := os.Mkdir(x.path("home"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	theirs.dump = func(name string) []byte {
 		return m.must(t, nil, "svnadmin", "dump", "-q", filepath.Join(m.repos, name))
 	}
 	return ours, theirs
 }
 
-// config is a client's configuration.
-func (m *svnMatrix) config(c svnClient) string { return filepath.Join(m.dir, "config-"+c.name) }
-
-// compare does one thing on both sides.
+// compare does one thing on both sides, at the same time: SVNKit waits a second whenever it has changed a working copy.
 func compare(t *testing.T, ours, theirs *svnCell, column string, do func(*svnCell)) {
-	for _, x := range []*svnCell{theirs, ours} {
-		x.t = t
-		x.said.Reset()
-		do(x)
+	done := t.Run("do", func(t *testing.T) {
+		for name, x := range map[string]*svnCell{"svnserve": theirs, "holdfast": ours} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				x.t = t
+				x.said.Reset()
+				do(x)
+			})
+		}
+	})
+	if !done {
+		return
 	}
 	if got, want := ours.normal(ours.said.String()), theirs.normal(theirs.said.String()); got != want {
 		t.Errorf("%s (-svnserve +holdfast):\n%s", column, cmp.Diff(want, got))
@@ -321,19 +335,18 @@ func (x *svnCell) normal(s string) string {
 	return strings.Join(lines, "")
 }
 
-// command is a client's program; it gets two minutes.
+// command is a client's program. Its home is in the directory that it works in, for what clients write there.
 func (m *svnMatrix) command(ctx context.Context, dir string, stdin []byte, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(stdin)
-	askpass := filepath.Join(m.dir, "askpass")
-	if err := os.WriteFile(askpass, []byte("#!/bin/sh\necho "+m.secret+"\n"), 0o700); err != nil {
-		m.world.t.Fatal(err)
-	}
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TZ=UTC", "HOME="+filepath.Join(m.dir, "home"), "SVN_SSH="+m.ssh, "GIT_ASKPASS="+askpass,
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TZ=UTC", "HOME="+filepath.Join(dir, "home"), "SVN_SSH="+m.ssh, "GIT_ASKPASS="+m.askpass(),
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.org",
 		"GIT_MERGE_AUTOEDIT=no")
 	return cmd
 }
+
+// askpass is a program that tells git-svn the secret.
+func (m *svnMatrix) askpass() string { return filepath.Join(m.dir, "askpass") }
 
 // must runs a program that has to succeed, and returns its standard output.
 func (m *svnMatrix) must(t *testing.T, stdin []byte, name string, args ...string) []byte {
