@@ -352,6 +352,7 @@ func TestSlowMirrorDelaysNobody(t *testing.T) {
 				}
 			}
 		}
+		synctest.Wait() // nobody has waited until wasabi was tried at all
 		if s := h.status("wasabi"); s.State != replication.StateUnreachable || s.Behind != 10 || !strings.Contains(s.LastError, errNet.Error()) {
 			t.Errorf("%+v", s)
 		}
