@@ -119,6 +119,10 @@ func TestDumpedRevProps(t *testing.T) {
 	}
 	props = bytes.ReplaceAll(bytes.ReplaceAll(props, []byte("2001-"), []byte("2002-")), []byte("K 1\nx"), []byte("K 1\ny"))
 	for _, ignore := range [...]bool{true, false} {
+		before, err := r.FS.Repo().LastEntry()
+		if err != nil {
+			t.Fatal(err)
+		}
 		var said strings.Builder
 		o := svnrepos.LoadOptions{First: 1, Last: 4, IgnoreDates: ignore, Committer: svnfs.Direct, Meta: testMeta}
 		if err := r.LoadRevProps(t.Context(), bytes.NewReader(props), o, func(e svnrepos.LoadEvent) { said.WriteString(e.String()) }); err != nil {
@@ -130,6 +134,9 @@ func TestDumpedRevProps(t *testing.T) {
 		got, err := r.FS.RevProps(2)
 		if err != nil || got["x"] != "" || got["y"] == "" || strings.HasPrefix(got[svn.PropDate], "2002") == ignore {
 			t.Errorf("%q, %v", got, err)
+		}
+		if last, err := r.FS.Repo().LastEntry(); err != nil || last != before+4 {
+			t.Errorf("entries %d to %d, %v: not one for each revision", before, last, err)
 		}
 	}
 	missing := bytes.Replace(props, []byte("Revision-number: 4"), []byte("Revision-number: 9"), 1)
