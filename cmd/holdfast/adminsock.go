@@ -54,19 +54,68 @@ func (a *app) onHost(cmd *cobra.Command, verb func(ctx context.Context, srv *ser
 	return errors.Join(verb(cmd.Context(), h.srv, server.Local), h.close())
 }
 
-// adminMessage is one line of JSON on the admin socket. The client sends its arguments, then a File for each Read and an In for
-// each Input; the server sends Out, Err, Read and Input as it goes and Exit at the end.
+// adminMessage is one line of JSON on the admin socket, and the bytes of Data behind it. The client sends its arguments, then a file for
+// each Read and a piece of its input for each Input; the server sends output, Read and Input as it goes, and Exit at the end.
 type adminMessage struct {
 	Args  []string `json:"args,omitempty"`
-	File  []byte   `json:"file,omitempty"`
-	In    []byte   `json:"in,omitempty"`    // of standard input
-	End   bool     `json:"end,omitempty"`   // there is no more of it
+	Size  int      `json:"size,omitempty"`  // of Data, in bytes
+	End   bool     `json:"end,omitempty"`   // there is no more input
 	Error string   `json:"error,omitempty"` // why the file or the input could not be read
-	Out   []byte   `json:"out,omitempty"`
-	Err   []byte   `json:"err,omitempty"`
+	Err   bool     `json:"err,omitempty"`   // Data is of standard error, not of standard output
 	Read  string   `json:"read,omitempty"`  // a file that the verb needs
 	Input int      `json:"input,omitempty"` // how much of standard input the verb takes at most
 	Exit  *int     `json:"exit,omitempty"`
+
+	Data []byte `json:"-"`
+}
+
+// maxAdminData bounds the Data of a message.
+const maxAdminData = 16 << 20
+
+// adminConn is one end of the admin socket.
+type adminConn struct {
+	mu sync.Mutex // guards what is sent
+	w  *bufio.Writer
+	r  *bufio.Reader // owned by the goroutine that runs the verb
+}
+
+func newAdminConn(conn net.Conn) *adminConn {
+	return &adminConn{w: bufio.NewWriter(conn), r: bufio.NewReader(conn)}
+}
+
+func (c *adminConn) send(m adminMessage) error {
+	m.Size = len(m.Data)
+	line, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.w.Write(append(line, '\n'))
+	c.w.Write(m.Data)
+	return c.w.Flush() // with the error of any Write before
+}
+
+// receive reads a message. Its Data is in data where there is room for it.
+func (c *adminConn) receive(data []byte) (m adminMessage, err error) {
+	line, err := c.r.ReadBytes('\n')
+	if err != nil {
+		if err == io.EOF && len(line) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return m, err
+	}
+	if err := json.Unmarshal(line, &m); err != nil {
+		return m, err
+	}
+	if m.Size < 0 || m.Size > maxAdminData {
+		return m, fmt.Errorf("a message with %d bytes of data: the limit is %d", m.Size, maxAdminData)
+	}
+	if m.Data = data[:min(m.Size, len(data))]; m.Size > len(data) {
+		m.Data = make([]byte, m.Size)
+	}
+	_, err = io.ReadFull(c.r, m.Data)
+	return m, err
 }
 
 // forwarded carries the exit code that the server gave; what there is to say has been said.
@@ -77,24 +126,30 @@ func (f forwarded) Error() string { return fmt.Sprintf("exit %d", int(f)) }
 // forward has the server at the other end of conn run this command line.
 func (a *app) forward(ctx context.Context, conn net.Conn) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	enc, dec := json.NewEncoder(conn), json.NewDecoder(conn)
-	if err := enc.Encode(adminMessage{Args: a.args}); err != nil {
+	c := newAdminConn(conn)
+	if err := c.send(adminMessage{Args: a.args}); err != nil {
 		return err
 	}
+	buf := make([]byte, maxInput)
 	for {
-		var m adminMessage
-		if err := dec.Decode(&m); err != nil {
+		m, err := c.receive(buf)
+		if err != nil {
 			return fmt.Errorf("the server went away before it answered; what it did, `holdfast log` tells: %w", err)
 		}
-		a.Stdout.Write(m.Out)
-		a.Stderr.Write(m.Err)
+		out := a.Stdout
+		if m.Err {
+			out = a.Stderr
+		}
+		if len(m.Data) > 0 {
+			out.Write(m.Data)
+		}
 		if m.Read != "" {
-			if err := enc.Encode(a.answerRead(m.Read)); err != nil {
+			if err := c.send(a.answerRead(m.Read)); err != nil {
 				return err
 			}
 		}
 		if m.Input > 0 {
-			if err := enc.Encode(a.answerInput(m.Input)); err != nil {
+			if err := c.send(a.answerInput(buf[:min(m.Input, len(buf))])); err != nil {
 				return err
 			}
 		}
@@ -110,11 +165,10 @@ func (a *app) forward(ctx context.Context, conn net.Conn) error {
 // maxInput bounds one piece of standard input, in bytes.
 const maxInput = 256 << 10
 
-// answerInput reads a piece of standard input for the server.
-func (a *app) answerInput(most int) adminMessage {
-	b := make([]byte, min(most, maxInput))
+// answerInput reads a piece of standard input for the server, into b.
+func (a *app) answerInput(b []byte) adminMessage {
 	n, err := a.Stdin.Read(b)
-	m := adminMessage{In: b[:n], End: errors.Is(err, io.EOF)}
+	m := adminMessage{Data: b[:n], End: errors.Is(err, io.EOF)}
 	if err != nil && !m.End {
 		m.Error = err.Error()
 	}
@@ -131,7 +185,7 @@ func (a *app) answerRead(path string) adminMessage {
 	if err != nil {
 		return adminMessage{Error: err.Error()}
 	}
-	return adminMessage{File: data}
+	return adminMessage{Data: data}
 }
 
 // listenAdmin opens the admin socket. The caller holds the store, so a socket that is there is a dead server's.
@@ -191,11 +245,11 @@ func serveAdmin(ctx context.Context, ln net.Listener, srv *server.Server, log *s
 
 func answerAdmin(ctx context.Context, conn net.Conn, srv *server.Server) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	c := &adminConn{enc: json.NewEncoder(conn), dec: json.NewDecoder(conn)}
+	c := newAdminConn(conn)
 	var m adminMessage
 	err := conn.SetReadDeadline(time.Now().Add(adminHelloTimeout))
 	if err == nil {
-		err = c.dec.Decode(&m)
+		m, err = c.receive(nil)
 	}
 	if err := errors.Join(err, conn.SetReadDeadline(time.Time{})); err != nil {
 		return err
@@ -210,31 +264,18 @@ func answerAdmin(ctx context.Context, conn net.Conn, srv *server.Server) error {
 	return c.send(adminMessage{Exit: &exit})
 }
 
-// adminConn is the server's end of the admin socket.
-type adminConn struct {
-	mu  sync.Mutex // guards enc
-	enc *json.Encoder
-	dec *json.Decoder // owned by the goroutine that runs the verb
-}
-
-func (c *adminConn) send(m adminMessage) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.enc.Encode(m)
-}
-
 func (c *adminConn) readFile(path string) ([]byte, error) {
 	if err := c.send(adminMessage{Read: path}); err != nil {
 		return nil, err
 	}
-	var m adminMessage
-	if err := c.dec.Decode(&m); err != nil {
+	m, err := c.receive(nil)
+	if err != nil {
 		return nil, err
 	}
 	if m.Error != "" {
 		return nil, errors.New(m.Error)
 	}
-	return m.File, nil
+	return m.Data, nil
 }
 
 type adminWriter struct {
@@ -243,11 +284,14 @@ type adminWriter struct {
 }
 
 func (w adminWriter) Write(p []byte) (int, error) {
-	m := adminMessage{Out: p}
-	if w.err {
-		m = adminMessage{Err: p}
+	for n := 0; n < len(p); {
+		piece := p[n:min(len(p), n+maxInput)]
+		if err := w.c.send(adminMessage{Data: piece, Err: w.err}); err != nil {
+			return n, err
+		}
+		n += len(piece)
 	}
-	return len(p), w.c.send(m)
+	return len(p), nil
 }
 
 // adminInput is the standard input of the client.
@@ -257,18 +301,18 @@ func (r adminInput) Read(p []byte) (int, error) {
 	if err := r.c.send(adminMessage{Input: len(p)}); err != nil {
 		return 0, err
 	}
-	var m adminMessage
-	switch err := r.c.dec.Decode(&m); {
+	m, err := r.c.receive(p)
+	switch {
 	case err == io.EOF:
 		return 0, io.ErrUnexpectedEOF // the client went away; only it knows whether there was more
 	case err != nil:
 		return 0, err
 	case m.Error != "":
 		return 0, errors.New(m.Error)
-	case m.End && len(m.In) == 0:
+	case m.End && len(m.Data) == 0:
 		return 0, io.EOF
 	}
-	return copy(p, m.In), nil
+	return copy(p, m.Data), nil
 }
 
 // overSSH returns what runs the verbs of users who come over SSH.

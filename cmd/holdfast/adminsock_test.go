@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -32,12 +31,15 @@ func TestAdminSocketHostile(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if _, err := io.WriteString(conn, line); err != nil {
+		if _, err := io.WriteString(conn, line+"\n"); err != nil {
 			return last, err
 		}
-		for dec := json.NewDecoder(conn); ; {
-			var m adminMessage
-			if err := dec.Decode(&m); err != nil {
+		if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
+			return last, err
+		}
+		for c := newAdminConn(conn); ; {
+			m, err := c.receive(nil)
+			if err != nil {
 				return last, err
 			}
 			if last = m; m.Exit != nil {
@@ -48,8 +50,10 @@ func TestAdminSocketHostile(t *testing.T) {
 	if m, err := say(`{"args":["repo","list"]}`); err == nil {
 		t.Errorf("a verb without a server: %+v", m)
 	}
-	if m, err := say("no JSON\n"); err == nil {
-		t.Errorf("no JSON: %+v", m)
+	for _, line := range []string{"no JSON", `{"size":-1}`, `{"size":1000000000}`, `{"size":100}`} {
+		if m, err := say(line); err == nil {
+			t.Errorf("%s: %+v", line, m)
+		}
 	}
 	for _, line := range []string{`{}`, `{"args":[]}`, `{"args":["serve"]}`, `{"args":["mirror","probe"]}`, `{"args":["-test.v"]}`} {
 		if m, err := say(line); err != nil || *m.Exit != 2 {
