@@ -75,7 +75,7 @@ type Config struct {
 	LockDays int
 	// Now is the clock of LockDays, time.Now by default.
 	Now func() time.Time
-	// PartBytes is the size of an upload's parts, 8 MiB by default, from MinPartBytes to MaxPartBytes.
+	// PartBytes is the size of an upload's parts, from MinPartBytes, which is the default, to MaxPartBytes.
 	PartBytes int
 	// PartBuffers is how many parts of an upload are in memory, 3 by default: one is filled while the others are sent.
 	// At most 4.
@@ -140,7 +140,7 @@ func (b *Bucket) Close() error {
 
 func (c Config) withDefaults() Config {
 	c.Checksum = cmp.Or(c.Checksum, SHA256)
-	c.PartBytes = cmp.Or(c.PartBytes, 8<<20)
+	c.PartBytes = cmp.Or(c.PartBytes, MinPartBytes)
 	c.PartBuffers = cmp.Or(c.PartBuffers, 3)
 	c.PageKeys = cmp.Or(c.PageKeys, 1000)
 	if c.Now == nil {
