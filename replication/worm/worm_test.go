@@ -404,28 +404,43 @@ func TestBrokenOff(t *testing.T) {
 
 func TestBusy(t *testing.T) {
 	m := start(t, func(c *worm.Config) { c.MaxRequests = 1 })
-	req := m.Request(t, writer, buckettest.Raw{Method: "PUT", Path: "/" + bucket + "/k", Body: []byte("xy")})
-	body, w := io.Pipe()
-	req.Body, req.ContentLength = body, 2
-	done := make(chan error, 1)
-	go func() {
-		resp, err := m.web.Client().Do(req)
-		if err == nil {
-			resp.Body.Close()
-		}
-		done <- err
-	}()
-	w.Write([]byte("x")) // returns once the transport took it
-	for m.put("other", "data").Status == 200 {
-		// The first request has not arrived yet.
-	}
+	end := m.begin()
 	m.want("second request", m.put("k2", "data"), 503, "SlowDown")
 	m.want("the reader has slots of its own", m.get("nothing"), 404, "NoSuchKey")
-	w.Write([]byte("y"))
-	if err := <-done; err != nil {
-		t.Error(err)
+	if status := end(); status != 200 {
+		t.Errorf("status %d of the first request", status)
 	}
 	m.want("afterwards", m.put("k2", "data"), 200, "")
+}
+
+// begin begins a request that holds the writer's only slot until it is ended.
+func (m *mirror) begin() (end func() (status int)) {
+	for {
+		req := m.Request(m.T, writer, buckettest.Raw{Method: "PUT", Path: "/" + bucket + "/k", Body: []byte("xy")})
+		body, w := io.Pipe()
+		req.Body, req.ContentLength = body, 2
+		answered := make(chan int, 1)
+		go func() {
+			resp, err := m.web.Client().Do(req)
+			if err != nil {
+				answered <- 0
+				return
+			}
+			resp.Body.Close()
+			answered <- resp.StatusCode
+		}()
+		w.Write([]byte("x")) // returns once the transport took it
+		for m.put("other", "data").Status == 200 && len(answered) == 0 {
+			// The request has not arrived yet.
+		}
+		if len(answered) == 0 {
+			return func() int {
+				w.Write([]byte("y"))
+				return <-answered
+			}
+		}
+		w.Close() // it came while another was there, and was refused itself
+	}
 }
 
 // TestIdle: a client that stops in the middle of a body is cut off.
