@@ -73,6 +73,7 @@ func FuzzNewTreeEntries(f *testing.F) {
 	f.Add(slices.Concat(a, b, c), slices.Concat(a, c))
 	f.Add(slices.Concat(c, b), slices.Concat(b, c))
 	f.Add([]byte("junk"), a)
+	f.Add(append(entry("", ""), c...), entry("", ""))
 	type key struct {
 		mode uint32
 		name string
@@ -91,11 +92,14 @@ func FuzzNewTreeEntries(f *testing.F) {
 			told[keyOf(e)] = true
 			return nil
 		})
+		rest := tree
 		for e, parseErr := range object.TreeEntries(object.SHA1, tree) {
+			raw := rest[:min(bytes.IndexByte(rest, 0)+1+id.Format().Size(), len(rest))]
+			rest = rest[len(raw):]
 			switch {
 			case parseErr != nil:
-				if err == nil && !bytes.Contains(old, tree[len(tree)-1:]) {
-					t.Fatal("a malformed end is passed over that the older version does not have")
+				if err == nil && !bytes.Contains(old, raw) {
+					t.Fatal("a malformed entry is passed over that the older version does not have")
 				}
 			case !known[keyOf(e)] && !told[keyOf(e)]:
 				t.Fatalf("entry %q is passed over", e.Name)
