@@ -34,6 +34,7 @@ func (r *Replicator) prepare(u *storage.Upcoming) {
 	if u.Entries[0].Seq != next {
 		return
 	}
+	r.early = nil // a draft of a commit that failed has the same name
 	s, err := r.spool.draft(r.header(number), Contents{Entries: u.Entries, OpenPack: u.OpenPack}, r.keys)
 	if err != nil {
 		r.o.Log.Debug("no segment was drafted", "err", err)

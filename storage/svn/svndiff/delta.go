@@ -13,8 +13,9 @@ type DeltaOptions struct {
 	Sum hash.Hash // takes the target too, if it is not nil
 }
 
-// Delta reads two texts, without a copy those that have the method Next of a bytes.Buffer, and gives h the windows that make target from source, which is nil for an empty one; then it closes h. The
-// n-th window makes the n-th svn.MaxWindow bytes of one from those of the other.
+// Delta reads two texts, without a copy those that have the method Next of a bytes.Buffer, and gives h the windows that make target from
+// source, which is nil for an empty one; then it closes h. The n-th window makes the n-th svn.MaxWindow bytes of one from those of the
+// other.
 func Delta(source, target io.Reader, h svn.WindowHandler, o DeltaOptions) error {
 	d := deltas.Get().(*delta)
 	defer deltas.Put(d)
