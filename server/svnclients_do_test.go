@@ -203,7 +203,7 @@ func (x *svnCell) gitMerge() {
 
 func (x *svnCell) gitLog() {
 	x.git("svn", "rebase", "-q")
-	x.git("svn", "log", "-v")
+	x.git("svn", "log", "-v", "--topo-order") // by date, commits of one second have another order than those of two
 	x.git("svn", "info")
 }
 
