@@ -21,7 +21,7 @@ type Options struct {
 	// Default 32 MiB.
 	MaxDeltaBytes int64
 
-	CacheBytes  int64 // delta bases kept in memory, for all readers together; default 24 MiB
+	CacheBytes  int64 // delta bases kept in memory, for all readers together; default 20 MiB
 	OpenPacks   int   // pack files kept open; default 256
 	OpenIndexes int   // index.db files kept open; default 64
 
@@ -98,7 +98,7 @@ func (o Options) withDefaults() Options {
 	limit(&o.MaxUpdates, 100_000)
 	limit(&o.MaxRefs, 1_000_000)
 	limit(&o.MaxDeltaBytes, 32<<20)
-	limit(&o.CacheBytes, 24<<20)
+	limit(&o.CacheBytes, 20<<20)
 	limit(&o.OpenPacks, 256)
 	limit(&o.OpenIndexes, 64)
 	limit(&o.IndexDelay, 5*time.Second)

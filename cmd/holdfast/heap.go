@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	smallHeap = 64 << 20 // bytes that the heap grows to, if what is in use is less
-	leastRoom = 25       // percent of what is in use that it grows by
+	smallHeap = 56 << 20 // bytes that the heap grows to, if what is in use is less
+	leastRoom = 18       // percent of what is in use that it grows by
 )
 
 // tuneHeap lets the heap grow to twice what is in use, as Go has it, only while that is little: caches fill up, and what is garbage
