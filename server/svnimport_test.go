@@ -24,26 +24,16 @@ import (
 // cutting passes connections on to a server, and ends each once budget has given the number of bytes that it may bring.
 func cutting(t *testing.T, to string, budget func() int64) (address string) {
 	t.Helper()
-	ln := listen(t)
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", to)
-			if err != nil {
-				conn.Close()
-				return
-			}
-			go io.Copy(server, conn)
-			_, _ = io.Copy(conn, io.LimitReader(server, budget()))
-			server.Close()
-			conn.Close()
+	return svnservetest.Listen(t, func(conn *net.TCPConn) {
+		defer conn.Close()
+		server, err := net.Dial("tcp", to)
+		if err != nil {
+			return
 		}
-	}()
-	return ln.Addr().String()
+		defer server.Close()
+		go io.Copy(server, conn)
+		_, _ = io.Copy(conn, io.LimitReader(server, budget()))
+	})
 }
 
 // history writes a dump of what is hard to bring over: mergeinfo of the first revision and of none, line ends that no client may set,

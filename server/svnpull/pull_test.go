@@ -169,23 +169,11 @@ func TestAddresses(t *testing.T) {
 // speak is a server that says something and no more.
 func speak(t testing.TB, words []byte) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go hear(conn)
-			_, _ = conn.Write(words)
-			_ = conn.(*net.TCPConn).CloseWrite()
-		}
-	}()
-	return "svn://" + ln.Addr().String()
+	return "svn://" + svnservetest.Listen(t, func(conn *net.TCPConn) {
+		go hear(conn)
+		_, _ = conn.Write(words)
+		_ = conn.CloseWrite()
+	})
 }
 
 // hear listens to a client until it goes away.

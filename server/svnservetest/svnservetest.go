@@ -59,6 +59,12 @@ func Serve(t testing.TB, root string) (addr string) {
 	if _, err := exec.LookPath("svnserve"); err != nil {
 		t.Skip("there is no svnserve")
 	}
+	return Listen(t, func(conn *net.TCPConn) { serve(conn, root) })
+}
+
+// Listen calls handle with each connection to the address that it returns, one after the other, until the test ends.
+func Listen(t testing.TB, handle func(*net.TCPConn)) (addr string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +76,7 @@ func Serve(t testing.TB, root string) (addr string) {
 			if err != nil {
 				return
 			}
-			serve(conn.(*net.TCPConn), root)
+			handle(conn.(*net.TCPConn))
 		}
 	}()
 	return ln.Addr().String()
