@@ -39,7 +39,7 @@ func (d *reportDriver) drive(t reportTop) error {
 		tree, _ = svn.Split(d.tree)
 	}
 	if !d.repo.readable(tree) {
-		return svn.Errorf(svn.ErrAuthzRootUnreadable, "Not authorized to open root of edit operation")
+		return errUnreadableRoot()
 	}
 	e, err := d.top(t)
 	if err != nil {
@@ -63,14 +63,20 @@ func (d *reportDriver) drive(t reportTop) error {
 	return dir.Close()
 }
 
+func errUnreadableRoot() error {
+	return svn.Errorf(svn.ErrAuthzRootUnreadable, "Not authorized to open root of edit operation")
+}
+
 // top finds what the edit of the target begins with.
 func (d *reportDriver) top(t reportTop) (e reportStep, err error) {
 	e = reportStep{path: d.req.Target, info: t.info, wc: t.info.depth, req: d.req.Depth}
 	e.src = reportPlace{path: svn.Join(d.req.Anchor, d.req.Target), rev: t.base}
+	if e.tgt.path = d.tree; d.req.Target == "" && d.fromHidden(e) {
+		return e, errUnreadableRoot()
+	}
 	if e.src.node, err = d.sourceNode(e.src); err != nil {
 		return e, err
 	}
-	e.tgt.path = d.tree
 	if e.tgt.node, err = nodeAt(d.root, d.tree); err != nil {
 		return e, err
 	}
@@ -105,11 +111,14 @@ func (d *reportDriver) update(parent svn.DirEditor, e reportStep) error {
 	if err := d.follow(&e); err != nil {
 		return err
 	}
-	related, err := d.compare(e)
-	if err != nil || related == upToDate {
-		return err
+	related, hidden := unrelated, d.fromHidden(e)
+	if !hidden {
+		var err error
+		if related, err = d.compare(e); err != nil || related == upToDate {
+			return err
+		}
 	}
-	if e.src.node != nil && related == unrelated {
+	if hidden || e.src.node != nil && related == unrelated {
 		rev, err := d.deletedRev(e)
 		if err != nil {
 			return err
@@ -158,9 +167,15 @@ func (d *reportDriver) follow(e *reportStep) (err error) {
 	return d.exists(e)
 }
 
+// fromHidden reports whether the working copy has something from elsewhere that the client may not read, or never could: who could
+// compare that with what they may read would know what is in it. They get the target anew. Subversion does not look.
+func (d *reportDriver) fromHidden(e reportStep) bool {
+	return e.src.path != "" && e.src.path != e.tgt.path && !d.repo.readable(e.src.path)
+}
+
 // exists keeps a report from leading to where nothing is.
 func (d *reportDriver) exists(e *reportStep) error {
-	if e.src.path != "" && e.src.node == nil {
+	if e.src.path != "" && e.src.node == nil && !d.fromHidden(*e) {
 		return svn.Errorf(svn.ErrFSNotFound, "Working copy path '%s' does not exist in repository", e.path)
 	}
 	return nil

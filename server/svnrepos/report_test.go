@@ -272,6 +272,42 @@ func TestReportHidesWhatMayNotBeRead(t *testing.T) {
 	}
 }
 
+// TestReportFromHidden has clients that say they have what they may not read, and want it made into what they may: that tells
+// nothing of it, not even whether it is there.
+func TestReportFromHidden(t *testing.T) {
+	fs := build(t, "mkdir /secret; put /secret/f 1; set /secret p v; mkdir /secret/x; put /secret/x/g 1; "+
+		"mkdir /open; put /open/f 2; mkdir /open/d; put /open/d/f 2; mkdir /open/secret; put /open/secret/h 2; "+
+		"mkdir /half; mkdir /half/secret; put /half/secret/f 1; put /half/f 1")
+	top := say{"", "", 1, svn.DepthInfinity, false}
+	link := func(path, to string) []say { return []say{top, {path, to, 1, svn.DepthInfinity, false}} }
+	for _, row := range []struct {
+		name, hidden, anchor, target string
+		says                         []say
+		want                         string
+	}{
+		{"a directory", "/secret", "/open", "", link("d", "/secret"), "D d@0|A d/|A d/f"},
+		{"nothing for a directory", "/secret", "/open", "", link("d", "/secret/none"), "D d@0|A d/|A d/f"},
+		{"a file", "/secret", "/open", "", link("f", "/secret/f"), "D f@0|A f"},
+		{"nothing for a file", "/secret", "/open", "", link("f", "/secret/none"), "D f@0|A f"},
+		{"the target", "/secret", "/", "secret", []say{top}, "D secret@0|A secret/|A secret/d/|A secret/d/f|A secret/f|A secret/secret/|A secret/secret/h"},
+		{"below the top", "/half/secret", "/half", "", []say{top}, "A d/|A d/f|U f|D secret@0|A secret/|A secret/h"},
+	} {
+		repo := &svnrepos.Repository{FS: fs, Access: hidden(row.hidden)}
+		ed, err := run(t, repo, 1, svnrepos.ReportRequest{Rev: 1, Anchor: row.anchor, Target: row.target, SwitchPath: "/open",
+			TextDeltas: true, Depth: svn.DepthInfinity, IgnoreAncestry: true}, row.says...)
+		if got := operations(ed); err != nil || got != row.want {
+			t.Errorf("%s: %v; got\n%s, want\n%s", row.name, err, got, row.want)
+		}
+	}
+	for _, anchor := range []string{"/secret", "/secret/f"} {
+		_, err := run(t, &svnrepos.Repository{FS: fs, Access: hidden("/secret")}, 1,
+			svnrepos.ReportRequest{Rev: 1, Anchor: anchor, SwitchPath: "/open", Depth: svn.DepthInfinity}, top)
+		if !errors.Is(err, svn.ErrAuthzRootUnreadable) {
+			t.Errorf("%s: got %v", anchor, err)
+		}
+	}
+}
+
 func TestReportIdentity(t *testing.T) {
 	fs := build(t, someTree,
 		"rm /a/f; put /a/f 1",      // the same text, another node
