@@ -15,8 +15,8 @@ import (
 type FileRev struct {
 	Path           string // absolute
 	Rev            svn.Revnum
-	RevProps       svn.Props
-	MergedRevision bool // it is of a file that was merged
+	RevProps       svn.Props // as far as the client may know them, unlike in Subversion
+	MergedRevision bool      // it is of a file that was merged
 	PropDiffs      []svn.PropChange
 	HasDelta       bool // the text differs, or may: only then may windows be asked for
 }
@@ -234,7 +234,7 @@ func (f *fileRevs) send(rev fileRev) error {
 		return err
 	}
 	out := FileRev{Path: rev.path, Rev: rev.rev, MergedRevision: rev.merged}
-	if out.RevProps, err = f.r.FS.RevProps(rev.rev); err != nil {
+	if out.RevProps, err = f.r.RevProps(rev.rev); err != nil {
 		return err
 	}
 	props := f.lastProps

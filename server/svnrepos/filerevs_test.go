@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -51,8 +52,8 @@ func describeFileRevs(t *testing.T, r *svnrepos.Repository, path string, start, 
 				fmt.Fprintf(&b, " %s=%s", c.Name, *c.Value)
 			}
 		}
-		if rev.RevProps[svn.PropLog] == "" {
-			t.Errorf("r%d has no message", rev.Rev)
+		if want, err := r.RevProps(rev.Rev); err != nil || !maps.Equal(rev.RevProps, want) {
+			t.Errorf("r%d: %v, want %v; %v", rev.Rev, rev.RevProps, want, err)
 		}
 		if !rev.HasDelta {
 			b.WriteString("\n")
