@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -85,6 +86,7 @@ type svnHost struct {
 
 	url     string
 	at      svnPlace
+	noPath  error // why the URL's path is none, which only those may hear who may see the repository
 	release []func()
 }
 
@@ -100,21 +102,19 @@ func (h *svnHost) Open(_ context.Context, c svnproto.Client) (*svnproto.Target, 
 	h.url = c.URL
 	at, found := placeOf(h.s.policy.Load().policy, c.URL)
 	h.at = at
-	t := &svnproto.Target{RootURL: at.root, Base: at.path, Realm: "holdfast " + h.s.c.Name, View: h.view}
-	var err error
-	if t.Base, err = svn.Canonical(at.path); err != nil {
-		return nil, err
-	}
+	t := &svnproto.Target{RootURL: at.root, Realm: "holdfast " + h.s.c.Name, View: h.view}
+	t.Base, h.noPath = svn.Canonical(at.path)
 	if h.tunnel.Name != "" {
 		if !found || h.s.allow(h.tunnel, at.name, auth.Read) != nil {
 			return nil, h.notFound()
 		}
 		t.Authenticated = h.level(h.tunnel)
-		return t, h.rightKind(h.tunnel)
+		return t, cmp.Or(h.noPath, h.rightKind(h.tunnel))
 	}
 	t.Anonymous = h.level(auth.Identity{})
+	var err error
 	if t.Anonymous != svnproto.NoAccess {
-		err = h.rightKind(auth.Identity{})
+		err = cmp.Or(h.noPath, h.rightKind(auth.Identity{}))
 	}
 	t.Authenticated, t.Secret = svnproto.WriteAccess, h.secret
 	return t, err
@@ -172,6 +172,9 @@ func (h *svnHost) view(_ context.Context, user string) (*svnproto.View, error) {
 		return nil, err
 	}
 	h.release = append(h.release, release)
+	if h.noPath != nil {
+		return nil, h.noPath
+	}
 	return &svnproto.View{
 		Repo:      repo,
 		Committer: u,

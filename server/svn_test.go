@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"holdfast/auth"
 	"holdfast/replication/buckettest"
 	"holdfast/server"
+	"holdfast/server/svnproto"
 	"holdfast/server/svnrepos"
 	"holdfast/storage"
 	"holdfast/storage/svn"
@@ -216,6 +218,28 @@ func TestSvnLoad(t *testing.T) {
 	}}
 	if err := load(server.Local, "gone", deleted); err == nil {
 		t.Error("a load went on after its repository was deleted")
+	}
+}
+
+// TestSvnHidesRepositories asks over svn://, without a name, for paths that cannot be, in a repository that only its users may see and
+// in one that does not exist: both ask for a name.
+func TestSvnHidesRepositories(t *testing.T) {
+	t.Parallel()
+	w := newSvnWorld(t, time.Minute)
+	for _, at := range []string{"app", "none"} {
+		for _, path := range []string{"", "/%01", "/..", "/%2e%2e", "/%ff", "/" + strings.Repeat("a", svn.MaxPathBytes)} {
+			conn := must(net.Dial("tcp", w.plain))
+			defer conn.Close()
+			url := "svn://" + w.plain + "/" + at + path
+			if _, err := fmt.Fprintf(conn, "( 2 ( edit-pipeline ) %d:%s ) ", len(url), url); err != nil {
+				t.Fatal(err)
+			}
+			r := svnproto.NewReader(conn)
+			must(r.ReadTuple())
+			if items := must(r.ReadTuple()); !items[0].Is("success") {
+				t.Errorf("%.40s: %s", url, items[1].List[0].List[1].Bytes)
+			}
+		}
 	}
 }
 
