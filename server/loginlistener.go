@@ -178,15 +178,14 @@ func newLoginConn(raw net.Conn, release func(), conns *addrLimit, handshake, idl
 // loggedIn ends the handshake's deadline and the handshake's place. It returns false if there are too many connections
 // already, or none any more.
 func (c *loginConn) loggedIn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.moves { // one that is in has its place: it may log in as somebody else
+		return !c.closed
+	}
 	release := c.conns.take(c.RemoteAddr())
 	if release == nil {
 		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || c.moves {
-		release()
-		return !c.closed
 	}
 	c.release()
 	c.release, c.moves = release, true

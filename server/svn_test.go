@@ -273,6 +273,10 @@ func TestSvnListener(t *testing.T) {
 					}
 					served <- "in"
 					_, err := io.ReadFull(conn, b[:])
+					if err == nil && loggedIn() {
+						served <- "in again"
+						_, err = io.ReadFull(conn, b[:])
+					}
 					served <- "out"
 					return err
 				},
@@ -311,6 +315,10 @@ func TestSvnListener(t *testing.T) {
 		expect("in")
 		login("x").Close()
 		expect("too many")
+		if _, err := io.WriteString(first, "x"); err != nil { // a client that was anonymous logs in
+			t.Error(err)
+		}
+		expect("in again")
 		waiting := ln.dial(t, "198.51.100.1")
 		synctest.Wait()
 		cancel()
