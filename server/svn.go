@@ -180,7 +180,8 @@ func (h *svnHost) view(_ context.Context, user string) (*svnproto.View, error) {
 		Committer: u,
 		Meta:      func() storage.Meta { return h.s.meta(who, push{}) },
 		Hooks:     u,
-		Settled:   func(ctx context.Context, _ svn.Revnum) string { return u.unsettled(ctx) },
+		Ready:     u.ready,
+		Settled:   u.unsettled,
 	}, nil
 }
 
@@ -282,13 +283,6 @@ func (u *svnUser) unsettled(ctx context.Context) (warning string) {
 	return fmt.Sprintf("holdfast: stored on the host; the mirrors do not answer: %v", err)
 }
 
-func (u *svnUser) warn(ctx context.Context, code svn.Code) error {
-	if text := u.unsettled(ctx); text != "" {
-		return svn.Errorf(code, "%s", text)
-	}
-	return nil
-}
-
 // StartCommit implements svnproto.Hooks.
 func (u *svnUser) StartCommit(ctx context.Context, _ svnproto.Client, _, _ string, _ svn.Props) error {
 	return u.ready(ctx)
@@ -327,25 +321,10 @@ func (u *svnUser) PreRevPropChange(ctx context.Context, rev svn.Revnum, _, name 
 
 // PostRevPropChange implements svnproto.Hooks.
 func (u *svnUser) PostRevPropChange(ctx context.Context, _ svn.Revnum, _, _ string, _, _ *string) error {
-	return u.warn(ctx, svn.ErrReposHookFailure)
-}
-
-// PreLock implements svnproto.Hooks.
-func (u *svnUser) PreLock(ctx context.Context, _, _, _ string, _ bool) (string, error) {
-	return "", u.ready(ctx)
-}
-
-// PostLock implements svnproto.Hooks.
-func (u *svnUser) PostLock(ctx context.Context, _ []string, _ string) error {
-	return u.warn(ctx, svn.ErrReposPostLockHookFailed)
-}
-
-// PreUnlock implements svnproto.Hooks.
-func (u *svnUser) PreUnlock(ctx context.Context, _, _, _ string, _ bool) error { return u.ready(ctx) }
-
-// PostUnlock implements svnproto.Hooks.
-func (u *svnUser) PostUnlock(ctx context.Context, _ []string, _ string) error {
-	return u.warn(ctx, svn.ErrReposPostUnlockHookFailed)
+	if text := u.unsettled(ctx); text != "" {
+		return svn.Errorf(svn.ErrReposHookFailure, "%s", text)
+	}
+	return nil
 }
 
 // svnPlace is what a Subversion URL leads to.

@@ -100,8 +100,11 @@ func TestSvnAcks(t *testing.T) {
 	t.Parallel()
 	w := newSvnWorld(t, 2*time.Second)
 	w.down(1)
-	if out, err := w.mkdir("one"); err != nil || strings.Contains(out, "Warning") {
-		t.Fatalf("with one mirror gone: %v\n%s", err, out)
+	write(t, filepath.Join(w.dir, "f"), "text")
+	for _, args := range [][]string{{"import", "-m", "one", "f", w.app + "/f"}, {"lock", w.app + "/f"}} {
+		if out, err := w.svn("root", "", args...); err != nil || strings.Contains(strings.ToLower(out), "warning") {
+			t.Fatalf("%s with one mirror gone: %v\n%s", args[0], err, out)
+		}
 	}
 	w.down(2)
 	out, err := w.mkdir("two")
@@ -111,9 +114,10 @@ func TestSvnAcks(t *testing.T) {
 	for what, args := range map[string][]string{
 		"commit":            {"mkdir", "-m", "x", w.app + "/three"},
 		"revision property": {"propset", "--revprop", "-r", "1", "svn:log", "x", w.app},
+		"lock":              {"lock", "--force", w.app + "/f"},
 	} {
 		out, err := w.svn("root", "", args...)
-		if err == nil || !strings.Contains(out, "E165001") || !strings.Contains(out, "mirrors") {
+		if err == nil || !strings.Contains(out, "165001") || !strings.Contains(out, "mirrors") {
 			t.Errorf("the next %s: %v\n%s", what, err, out)
 		}
 	}
@@ -122,6 +126,10 @@ func TestSvnAcks(t *testing.T) {
 		if !strings.Contains(out, "mirrors") {
 			t.Fatalf("once the mirrors are back: %v\n%s", err, out)
 		}
+	}
+	w.down(2)
+	if out, _ := w.svn("root", "", "unlock", w.app+"/f"); !strings.Contains(out, "not yet on enough mirrors") {
+		t.Errorf("a lock that is given back with two gone: %s", out)
 	}
 }
 

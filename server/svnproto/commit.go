@@ -146,7 +146,7 @@ func (c *committer) after(rev svn.Revnum) (err error) {
 	if v.Settled == nil {
 		return err
 	}
-	if text := v.Settled(c.s.ctx, rev); text != "" {
+	if text := v.Settled(c.s.ctx); text != "" {
 		if err == nil {
 			return svn.Errorf(svn.ErrReposPostCommitHookFailed, "%s", text)
 		}

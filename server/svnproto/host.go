@@ -76,9 +76,11 @@ type View struct {
 	Hooks     Hooks     // nil for none; then nobody may change revision properties, as in Subversion
 	LockHooks LockHooks // nil for none; then locks that a commit ends go in the same step as it
 
-	// Settled, if set, is called after each commit, before the client is told of it. What it returns, if not empty, is shown to
-	// the committer as a warning: that mirrors lag, for instance. The commit stands whatever it says.
-	Settled func(ctx context.Context, rev svn.Revnum) (warning string)
+	// Ready, if set, is called before locks are made or given back, once for all of a command; its error refuses them all.
+	Ready func(ctx context.Context) error
+	// Settled, if set, is called after each commit, and after locks were made or given back, before the client is told of it. What it
+	// returns, if not empty, is shown to the client as a warning: that mirrors lag, for instance. The change stands whatever it says.
+	Settled func(ctx context.Context) (warning string)
 }
 
 // Somewhere is what the Access of a Repository may have besides: whether there may be a path at all with which the client may do op.

@@ -108,7 +108,7 @@ func (h *fakeHost) view(_ context.Context, user string) (*svnproto.View, error) 
 		v.Repo.Access = readOnly{access{h, user}}
 	}
 	if h.settled != "" {
-		v.Settled = func(context.Context, svn.Revnum) string { return h.settled }
+		v.Settled = func(context.Context) string { return h.settled }
 	}
 	return v, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"holdfast/server/svnrepos"
+	"holdfast/storage"
 	"holdfast/storage/svn"
 	"holdfast/storage/svnfs"
 )
@@ -60,8 +61,11 @@ func (s *session) lock(a *args) error {
 	return nil
 }
 
-// takeLocks locks what the hooks allow. An error that comes with results is a hook's that was told.
+// takeLocks locks what the hooks allow. An error that comes with results is a hook's that was told, or Settled's.
 func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal bool) ([]svnfs.LockResult, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
 	v, q := s.view, svnrepos.LockRequest{Comment: comment, Steal: steal, User: s.user, Committer: s.view.Committer, Meta: s.view.Meta()}
 	said := ""
 	if comment != nil {
@@ -76,12 +80,12 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 			q.Targets = append(q.Targets, t)
 		}
 	}
-	done, _, err := v.Repo.Lock(s.ctx, q)
+	done, entry, err := v.Repo.Lock(s.ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	if v.LockHooks == nil {
-		return done, nil
+		return done, s.settled(entry, svn.ErrReposPostLockHookFailed)
 	}
 	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, asked, done)
 	if len(changed) > 0 {
@@ -89,7 +93,26 @@ func (s *session) takeLocks(targets []svnfs.LockTarget, comment *string, steal b
 			return results, svn.Wrap(err, svn.ErrReposPostLockHookFailed, "Locking succeeded, but post-lock hook failed")
 		}
 	}
-	return results, nil
+	return results, s.settled(entry, svn.ErrReposPostLockHookFailed)
+}
+
+// ready asks before locks are made or given back.
+func (s *session) ready() error {
+	if s.view.Ready == nil {
+		return nil
+	}
+	return s.view.Ready(s.ctx)
+}
+
+// settled returns what the client is to be warned of after locks were made or given back.
+func (s *session) settled(e storage.Entry, code svn.Code) error {
+	if s.view.Settled == nil || e.Seq == 0 {
+		return nil
+	}
+	if text := s.view.Settled(s.ctx); text != "" {
+		return svn.Errorf(code, "%s", text)
+	}
+	return nil
 }
 
 // hookAnswer is what a hook said about a path.
@@ -206,6 +229,9 @@ func (s *session) unlock(a *args) error {
 
 // giveLocks is takeLocks the other way.
 func (s *session) giveLocks(targets []svnrepos.UnlockTarget, breaking bool) ([]svnfs.LockResult, error) {
+	if err := s.ready(); err != nil {
+		return nil, err
+	}
 	v, q := s.view, svnrepos.UnlockRequest{Break: breaking, User: s.user, Committer: s.view.Committer, Meta: s.view.Meta()}
 	asked := map[string]hookAnswer{}
 	for _, t := range targets {
@@ -216,12 +242,12 @@ func (s *session) giveLocks(targets []svnrepos.UnlockTarget, breaking bool) ([]s
 			q.Targets = append(q.Targets, t)
 		}
 	}
-	done, _, err := v.Repo.Unlock(s.ctx, q)
+	done, entry, err := v.Repo.Unlock(s.ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	if v.LockHooks == nil {
-		return done, nil
+		return done, s.settled(entry, svn.ErrReposPostUnlockHookFailed)
 	}
 	results, changed := merge(len(targets), func(i int) string { return targets[i].Path }, asked, done)
 	if len(changed) > 0 {
@@ -229,7 +255,7 @@ func (s *session) giveLocks(targets []svnrepos.UnlockTarget, breaking bool) ([]s
 			return results, svn.Wrap(err, svn.ErrReposPostUnlockHookFailed, "Unlock succeeded, but post-unlock hook failed")
 		}
 	}
-	return results, nil
+	return results, s.settled(entry, svn.ErrReposPostUnlockHookFailed)
 }
 
 func (s *session) unlockMany(a *args) error {
