@@ -24,6 +24,7 @@ type driver struct {
 	s      *session
 	ed     svn.Editor
 	tokens map[string]*open
+	held   int64 // bytes that the commit takes, by keep's reckoning
 	deltas int
 	done   bool
 	args   args // of the command
@@ -142,12 +143,15 @@ func (d *driver) find(token []byte, dir bool) (*open, error) {
 	return o, nil
 }
 
-// store keeps what has been opened.
-func (d *driver) store(token []byte, o *open) error {
-	if len(d.tokens) >= d.s.o.MaxTokens {
-		return svn.Errorf(svn.ErrRASvnRequestSize, "More than %d files and directories are open at once", d.s.o.MaxTokens)
+// keptNode is what a node or a property takes besides its name and value.
+const keptNode = 512
+
+// keep counts what a command brings that stays in memory: most of it until the end of the commit, whatever is closed or deleted.
+func (d *driver) keep(bytes int) error {
+	d.held += keptNode + int64(bytes)
+	if most := d.s.o.MaxCommitBytes; d.held > most {
+		return svn.Errorf(svn.ErrRASvnRequestSize, "The names and properties of this commit take more than %d bytes; commit in parts", most)
 	}
-	d.tokens[string(token)] = o
 	return nil
 }
 
@@ -169,7 +173,8 @@ func (d *driver) openRoot(a *args) error {
 	if err != nil {
 		return err
 	}
-	return d.store(token, &open{dir: dir})
+	d.tokens[string(token)] = &open{dir: dir}
+	return d.keep(len(token))
 }
 
 func (d *driver) deleteEntry(a *args) error {
@@ -182,7 +187,7 @@ func (d *driver) deleteEntry(a *args) error {
 		return err
 	}
 	path, err := relative(name)
-	if err != nil {
+	if err := cmp.Or(err, d.keep(len(name))); err != nil {
 		return err
 	}
 	return parent.dir.DeleteEntry(path, rev)
@@ -197,7 +202,7 @@ func (d *driver) child(a *args) (path string, parent *open, token []byte, err er
 	if parent, err = d.find(parentToken, true); err == nil {
 		path, err = relative(name)
 	}
-	return path, parent, token, err
+	return path, parent, token, cmp.Or(err, d.keep(len(name)+len(token)))
 }
 
 // enter carries out a command that opens a node in its parent: one that is there, or a new one, which may be a copy.
@@ -234,7 +239,8 @@ func (d *driver) enter(word string, a *args) error {
 	if err != nil {
 		return err
 	}
-	return d.store(token, o)
+	d.tokens[string(token)] = o
+	return nil
 }
 
 // copySource returns what a client names as the source of a copy: clients send a URL, and some the path within the repository.
@@ -260,6 +266,9 @@ func (d *driver) changeProp(a *args, dir bool) error {
 		return a.err
 	}
 	o, err := d.find(token, dir)
+	if value != nil {
+		err = cmp.Or(err, d.keep(len(name)+len(*value)))
+	}
 	if err != nil {
 		return err
 	}

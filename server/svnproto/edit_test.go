@@ -135,15 +135,26 @@ func TestCommitMalformed(t *testing.T) {
 func TestCommitLimits(t *testing.T) {
 	k := begin(t, newHost(t))
 	k.expect(commitBegin, noAuth, success)
-	k.send("( open-root ( ( ) 1:r ) ) ")
-	for i := range 100 {
-		k.send(fmt.Sprintf("( add-file ( %s1:r %s( ) ) ) ", str(fmt.Sprint("f", i)), str(fmt.Sprint("t", i))))
+	for what, piece := range map[string]func(name string) string{
+		"files": func(name string) string {
+			return "( add-file ( " + name + "1:r 1:f ( ) ) ) ( close-file ( 1:f ( ) ) ) "
+		},
+		"tokens":     func(name string) string { return "( open-dir ( 1:d 1:r " + name + "( ) ) ) " },
+		"properties": func(name string) string { return "( change-dir-prop ( 1:r " + name + "( 1:v ) ) ) " },
+		"deletions": func(name string) string {
+			return "( add-file ( " + name + "1:r 1:f ( ) ) ) ( delete-entry ( " + name + "( ) 1:r ) ) "
+		},
+	} {
+		k.send("( open-root ( ( ) 1:r ) ) ( add-dir ( 1:d 1:r 1:d ( ) ) ) ")
+		for i := range 200 {
+			k.send(piece(str(fmt.Sprintf("%0200d", i))))
+		}
+		if got := k.read(); !strings.Contains(got, "The names and properties of this commit take more than 100000 bytes") {
+			t.Errorf("%s: %s", what, got)
+		}
+		k.send("( abort-edit ( ) ) ")
+		k.expect(commitBegin, noAuth, success)
 	}
-	if got := k.read(); !strings.Contains(got, "More than 100 files and directories are open at once") {
-		t.Error(got)
-	}
-	k.send("( abort-edit ( ) ) ")
-	k.expect(commitBegin, noAuth, success)
 	k.send("( open-root ( ( ) 1:r ) ) ")
 	for i := range 65 {
 		token := str(fmt.Sprint("t", i))

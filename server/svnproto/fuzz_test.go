@@ -15,7 +15,7 @@ const anonymousHello = hello + "( ANONYMOUS ( 0: ) ) "
 // serveBytes gives a session all that a client would say at once.
 func serveBytes(h *fakeHost, in []byte) string {
 	var out bytes.Buffer
-	o := svnproto.Options{MaxRequestBytes: 1 << 16, MaxItems: 1 << 12, MaxTokens: 64}
+	o := svnproto.Options{MaxRequestBytes: 1 << 16, MaxItems: 1 << 12, MaxCommitBytes: 1 << 16}
 	svnproto.Serve(context.Background(), bytes.NewReader(in), &out, h, o)
 	return out.String()
 }

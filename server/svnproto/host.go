@@ -149,6 +149,6 @@ type Options struct {
 
 	MaxRequestBytes int64 // one command, or one command of an edit or a report; default 16 MiB
 	MaxItems        int   // items of one command; default 1 << 18
-	MaxTokens       int   // files and directories that a commit has open at once; default 1 << 20
+	MaxCommitBytes  int64 // names, properties and tokens of one commit, which are kept in memory, with 512 for each; default 1 GiB
 	MaxAuthTries    int   // answers to one authentication request; default 8
 }

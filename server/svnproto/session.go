@@ -15,14 +15,14 @@ import (
 const (
 	defaultRequestBytes = 16 << 20
 	defaultItems        = 1 << 18
-	defaultTokens       = 1 << 20
+	defaultCommitBytes  = 1 << 30
 	defaultAuthTries    = 8
 )
 
 func (o Options) withDefaults() Options {
 	o.MaxRequestBytes = cmp.Or(o.MaxRequestBytes, defaultRequestBytes)
 	o.MaxItems = cmp.Or(o.MaxItems, defaultItems)
-	o.MaxTokens = cmp.Or(o.MaxTokens, defaultTokens)
+	o.MaxCommitBytes = cmp.Or(o.MaxCommitBytes, defaultCommitBytes)
 	o.MaxAuthTries = cmp.Or(o.MaxAuthTries, defaultAuthTries)
 	return o
 }
