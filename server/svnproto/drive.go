@@ -26,6 +26,8 @@ type driver struct {
 	tokens map[string]*open
 	held   int64 // bytes that the commit takes, by keep's reckoning
 	deltas int
+	sent   int64 // bytes of svndiff
+	made   int64 // bytes of texts that come of them, without what is copied from texts that were there
 	done   bool
 	args   args // of the command
 }
@@ -347,9 +349,37 @@ func (d *driver) applyTextDelta(a *args) error {
 	if err != nil {
 		return err
 	}
-	o.delta = svndiff.NewDecoder(h)
+	o.delta = svndiff.NewDecoder(&boundedText{WindowHandler: h, d: d})
 	d.deltas++
 	return nil
+}
+
+// maxGrowth is how many times its svndiff a text may be: zlib comes to 1032, with what is around it to less.
+const maxGrowth = 1024
+
+// boundedText takes the windows of a text, unless they make too much of too little: ten bytes of svndiff make 100 KB, which are on the
+// host's disk before the commit is.
+type boundedText struct {
+	svn.WindowHandler
+	d    *driver
+	size int64
+}
+
+func (b *boundedText) Window(w *svn.Window) error {
+	most := b.d.s.o.MaxTextBytes
+	if b.size += int64(w.TargetLen); b.size > most {
+		return svn.Errorf(svn.ErrRASvnRequestSize, "A text takes more than %d bytes", most)
+	}
+	b.d.made += int64(w.TargetLen)
+	for _, op := range w.Ops {
+		if op.Action == svn.FromSource {
+			b.d.made -= int64(op.Len)
+		}
+	}
+	if b.d.made > most+maxGrowth*b.d.sent {
+		return svn.Errorf(svn.ErrRASvnRequestSize, "The texts of this commit are more than %d times what was sent", maxGrowth)
+	}
+	return b.WindowHandler.Window(w)
 }
 
 // delta returns the file whose text is under way under a token.
@@ -370,6 +400,7 @@ func (d *driver) chunk(a *args) error {
 	if err != nil {
 		return err
 	}
+	d.sent += int64(len(piece))
 	_, err = o.delta.Write(piece)
 	return err
 }

@@ -165,6 +165,55 @@ func TestCommitLimits(t *testing.T) {
 	}
 }
 
+// svndiffOf is the svndiff of so many windows that are like one another.
+func svndiffOf(windows int, w svn.Window) string {
+	var b bytes.Buffer
+	h := svndiff.NewEncoder(&b, 0, 0)
+	var err error
+	for range windows {
+		err = errors.Join(err, h.Window(&w))
+	}
+	if err = errors.Join(err, h.Close()); err != nil {
+		panic(err)
+	}
+	return b.String()
+}
+
+// TestCommitBombs has texts that are much larger than what was sent: one, and many. What is copied from an older text is no bomb.
+func TestCommitBombs(t *testing.T) {
+	k := begin(t, newHost(t))
+	const n = svn.MaxWindow
+	swell := svn.Window{TargetLen: n, NewData: []byte{0}, Ops: []svn.Op{{Action: svn.FromNew, Len: 1}, {Action: svn.FromTarget, Len: n - 1}}}
+	again := svn.Window{SourceLen: n, TargetLen: n, Ops: []svn.Op{{Action: svn.FromSource, Len: n}}}
+	file := func(name, from string, windows int, w svn.Window) string {
+		return "( add-file ( " + str(name) + "1:r 1:f ( " + from + ") ) ) ( apply-textdelta ( 1:f ( ) ) ) ( textdelta-chunk ( 1:f " +
+			str(svndiffOf(windows, w)) + ") ) ( textdelta-end ( 1:f ) ) ( close-file ( 1:f ( ) ) ) "
+	}
+	edit := func(files ...string) {
+		k.expect(commitBegin, noAuth, success)
+		k.send("( open-root ( ( ) 1:r ) ) " + strings.Join(files, ""))
+	}
+	for want, files := range map[string][]string{
+		"A text takes more than 600000 bytes":                             {file("a", "", 6, swell)},
+		"The texts of this commit are more than 1024 times what was sent": {file("a", "", 5, swell), file("b", "", 5, swell)},
+	} {
+		edit(files...)
+		if got := k.read(); !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		k.send("( abort-edit ( ) ) ")
+	}
+	edit(file("a", "", 5, swell), "( close-edit ( ) ) ")
+	if got := k.read() + k.read() + k.read(); !strings.Contains(got, "( 1 ( 27:") {
+		t.Fatal(got)
+	}
+	from := str("/a") + "1 "
+	edit(file("b", from, 5, again), file("c", from, 5, again), file("d", from, 5, again), "( close-edit ( ) ) ")
+	if got := k.read() + k.read() + k.read(); !strings.Contains(got, "( 2 ( 27:") {
+		t.Error(got)
+	}
+}
+
 // refusing hooks refuse everything.
 type refusing struct{ svnproto.NoHooks }
 

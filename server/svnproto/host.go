@@ -150,5 +150,6 @@ type Options struct {
 	MaxRequestBytes int64 // one command, or one command of an edit or a report; default 16 MiB
 	MaxItems        int   // items of one command; default 1 << 18
 	MaxCommitBytes  int64 // names, properties and tokens of one commit, which are kept in memory, with 512 for each; default 1 GiB
+	MaxTextBytes    int64 // one text of a commit; all may be that and 1024 times what was sent of them; default 4 GiB
 	MaxAuthTries    int   // answers to one authentication request; default 8
 }

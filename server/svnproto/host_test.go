@@ -212,7 +212,7 @@ func (h *fakeHost) talk(t testing.TB) *talk {
 	done := make(chan error, 1)
 	go func() {
 		err := svnproto.Serve(context.Background(), b, b, h, svnproto.Options{
-			TunnelUser: h.tunnel, MaxRequestBytes: 1 << 20, MaxCommitBytes: 100_000,
+			TunnelUser: h.tunnel, MaxRequestBytes: 1 << 20, MaxCommitBytes: 100_000, MaxTextBytes: 600_000,
 			Hidden: func(err error) { h.unseen = append(h.unseen, err) },
 		})
 		b.Close()

@@ -16,6 +16,7 @@ const (
 	defaultRequestBytes = 16 << 20
 	defaultItems        = 1 << 18
 	defaultCommitBytes  = 1 << 30
+	defaultTextBytes    = 4 << 30
 	defaultAuthTries    = 8
 )
 
@@ -23,6 +24,7 @@ func (o Options) withDefaults() Options {
 	o.MaxRequestBytes = cmp.Or(o.MaxRequestBytes, defaultRequestBytes)
 	o.MaxItems = cmp.Or(o.MaxItems, defaultItems)
 	o.MaxCommitBytes = cmp.Or(o.MaxCommitBytes, defaultCommitBytes)
+	o.MaxTextBytes = cmp.Or(o.MaxTextBytes, defaultTextBytes)
 	o.MaxAuthTries = cmp.Or(o.MaxAuthTries, defaultAuthTries)
 	return o
 }
