@@ -13,6 +13,7 @@ import (
 )
 
 const (
+	loginItems          = 1 << 10 // of a tuple of a client that is not logged in: an item takes far more memory than its bytes
 	defaultRequestBytes = 16 << 20
 	defaultItems        = 1 << 18
 	defaultCommitBytes  = 1 << 30
@@ -55,9 +56,10 @@ type session struct {
 func Serve(ctx context.Context, in io.Reader, out io.Writer, h Host, o Options) error {
 	o = o.withDefaults()
 	s := &session{ctx: ctx, o: o, r: NewReader(in), w: NewWriter(out)}
-	s.r.MaxBytes, s.r.MaxItems = o.MaxRequestBytes, o.MaxItems
+	s.r.MaxBytes, s.r.MaxItems = o.MaxRequestBytes, min(o.MaxItems, loginItems)
 	s.r.Idle = s.idle
 	err := s.begin(h)
+	s.r.MaxItems = o.MaxItems
 	for err == nil {
 		var word []byte
 		var params []Item

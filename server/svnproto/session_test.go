@@ -36,6 +36,7 @@ func TestHandshake(t *testing.T) {
 		"http":       {"( 2 ( edit-pipeline ) " + str("http://host/repo") + ") ", failure(svn.ErrBadURL, "Non-svn URL passed to svn server: 'http://host/repo'")},
 		"not a list": {"word ", failure(svn.ErrRASvnMalformedData, "Malformed network data")},
 		"short":      {"( 2 ) ", failure(svn.ErrRASvnMalformedData, "Malformed network data")},
+		"many caps":  {"( 2 ( edit-pipeline" + strings.Repeat(" x", 2000) + " ) 1:x ) ", failure(svn.ErrRASvnRequestSize, "The client request size exceeds the configured limit")},
 		"caps":       {"( 2 ( 1:a ) 1:x ) ", failure(svn.ErrRASvnMalformedData, "Capability entry is not a word")},
 		"escape":     {"( 2 ( edit-pipeline ) " + str("svn://host/repo%zz") + ") ", failure(svn.ErrBadURL, "URL 'host/repo%zz' is malformed or is not canonical")},
 	} {
