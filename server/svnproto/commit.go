@@ -72,6 +72,7 @@ func (s *session) commit(a *args) error {
 	if c.CommitEditor, err = v.Repo.CommitEditor(s.ctx, q); err != nil {
 		return err
 	}
+	defer c.Abort() // which does nothing, unless something has panicked
 	s.w.Success()
 	closed, err := s.drive(c)
 	if !closed || err != nil {

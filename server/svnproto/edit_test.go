@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -162,6 +163,31 @@ func TestCommitLimits(t *testing.T) {
 	}
 	if got := k.read(); !strings.Contains(got, "More than 64 texts are under way at once") {
 		t.Error(got)
+	}
+}
+
+// falling hooks panic.
+type falling struct{ svnproto.NoHooks }
+
+func (falling) StartCommit(context.Context, svnproto.Client, string, string, svn.Props) error {
+	panic("at the disco")
+}
+
+// A panic, which listeners survive, leaves no transaction behind.
+func TestCommitPanics(t *testing.T) {
+	h := newHost(t)
+	h.anonymous, h.hooks = svnproto.WriteAccess, falling{}
+	in := strings.NewReader(hello + "( ANONYMOUS ( 0: ) ) " + commitBegin + "( open-root ( ( ) 1:r ) ) ")
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("there was no panic")
+			}
+		}()
+		t.Error(svnproto.Serve(t.Context(), in, io.Discard, h, svnproto.Options{}))
+	}()
+	if txns := h.fs.Txns(); len(txns) > 0 {
+		t.Errorf("open transactions: %v", txns)
 	}
 }
 
