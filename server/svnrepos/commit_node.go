@@ -130,7 +130,8 @@ func (d *commitDir) OpenDirectory(path string, base svn.Revnum) (svn.DirEditor, 
 	if err != nil {
 		return nil, err
 	}
-	if kind == svn.None {
+	// Who may not read the path may pass through it to one that they may write. They are not told that there is none.
+	if kind == svn.None && d.e.r.readable(full) {
 		return nil, svn.Errorf(svn.ErrFSNotDirectory, "Path '%s' not present", path)
 	}
 	return &commitDir{e: d.e, path: full, base: base, copied: d.copied}, nil

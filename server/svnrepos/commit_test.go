@@ -334,6 +334,10 @@ func TestCommitAccess(t *testing.T) {
 		{"copy what is below", rights{unreadable: []string{"/trunk/f"}}, addDirCopy("b", svn.CopyFrom{Path: "/trunk", Rev: 2}), unreadable},
 		{"copy a directory as a file", rights{unreadable: []string{"/other/g"}}, addCopy("trunk/x", svn.CopyFrom{Path: "/other", Rev: 2}), unreadable},
 		{"copy", rights{unreadable: []string{"/other/x"}}, addCopy("trunk/x", svn.CopyFrom{Path: "/other/g", Rev: 2}), ""},
+		{"open what is not there", rights{unreadable: []string{"/none"}}, func(d svn.DirEditor) error {
+			_, err := d.OpenDirectory("none", 2)
+			return err
+		}, ""},
 		{"no commit at all", rights{nothing: true}, nil, "E220004: Not authorized to open a commit editor."},
 	} {
 		req := request()
