@@ -2,6 +2,7 @@ package svnrepos
 
 import (
 	"context"
+	"unicode/utf8"
 
 	"holdfast/storage"
 	"holdfast/storage/svn"
@@ -41,6 +42,9 @@ type RevPropRequest struct {
 	Hooks RevPropHooks
 }
 
+// errPropertyName is the number of SVN_ERR_CLIENT_PROPERTY_NAME.
+const errPropertyName svn.Code = 195011
+
 // ChangeRevProp changes a property of a revision and returns the journal's entry of that. It takes the right to read all that the
 // revision changed. An error of AfterRevProp is returned although the change is made.
 //
@@ -74,6 +78,9 @@ func (r *Repository) revPropChange(req RevPropRequest) (c RevPropChange, err err
 	}
 	if access != FullAccess {
 		return c, svn.Errorf(svn.ErrAuthzUnreadable, "Write denied:  not authorized to read all of revision %d", req.Rev)
+	}
+	if !utf8.ValidString(req.Name) { // the journal's text would be another name
+		return c, svn.Errorf(errPropertyName, "%.200q is not a valid Subversion property name", req.Name)
 	}
 	if err := validateProp(req.Name, req.Value); err != nil {
 		return c, err

@@ -44,6 +44,8 @@ func TestChangeRevProp(t *testing.T) {
 			"E220001: Write denied:  not authorized to read all of revision 1"},
 		{"no revision", func(q *svnrepos.RevPropRequest) { q.Rev = 9 }, rights{}, "E160006: No such revision 9"},
 		{"bad value", func(q *svnrepos.RevPropRequest) { q.Name = svn.PropDate }, rights{}, "E125005: Wrong or unexpected property value: E125003: Bad date: 'new'"},
+		{"bad name", func(q *svnrepos.RevPropRequest) { q.Name = "\xff" }, rights{}, `E195011: "\xff" is not a valid Subversion property name`},
+		{"bad name of none", func(q *svnrepos.RevPropRequest) { q.Name, q.Value = "\xff", nil }, rights{}, `E195011: "\xff" is not a valid Subversion property name`},
 		{"other value", func(q *svnrepos.RevPropRequest) { q.Old = &svnfs.Expect{Value: ptr("what")} }, rights{}, "E160049: revprop 'svn:log' has unexpected value in filesystem"},
 		{"there is a value", func(q *svnrepos.RevPropRequest) { q.Old = &svnfs.Expect{} }, rights{}, "E160049: revprop 'svn:log' has unexpected value in filesystem"},
 		{"well", func(q *svnrepos.RevPropRequest) { q.Old, q.Hooks = &svnfs.Expect{Value: ptr("why")}, hooks }, rights{}, "<nil>"},
