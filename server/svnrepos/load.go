@@ -1,12 +1,14 @@
 package svnrepos
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"holdfast/storage"
 	"holdfast/storage/svn"
@@ -190,8 +192,8 @@ func (l *loader) record(rec *dumpfile.Record) error {
 const maxUUID = 100
 
 func (l *loader) uuid(uuid string) error {
-	if len(uuid) > maxUUID {
-		return svn.Errorf(svn.ErrBadUUID, "Malformed UUID '%.*s...'", maxUUID, uuid)
+	if len(uuid) > maxUUID || !utf8.ValidString(uuid) {
+		return svn.Errorf(svn.ErrBadUUID, "Malformed UUID %.*q", maxUUID, uuid)
 	}
 	take := l.o.UUID == ForceUUID || l.o.UUID == TakeUUIDIfEmpty && l.fs.Youngest() == 0
 	if !take || uuid == l.fs.UUID() {
@@ -294,7 +296,7 @@ func (l *loader) setRevProps(rev svn.Revnum, props svn.Props) error {
 		return c.Name == svn.PropDate && l.o.IgnoreDates
 	})
 	for _, c := range changes {
-		if err := l.checkProp(c.Name, c.Value); err != nil {
+		if err := cmp.Or(checkRevPropName(c.Name), l.checkProp(c.Name, c.Value)); err != nil {
 			return err
 		}
 	}

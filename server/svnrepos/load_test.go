@@ -289,3 +289,17 @@ func TestLoadCutOff(t *testing.T) {
 		t.Errorf("%v, %d revisions", err, r.FS.Youngest())
 	}
 }
+
+// TestLoadNoText has a uuid and a name that the journal, whose names are text, could not give back.
+func TestLoadNoText(t *testing.T) {
+	const head, props = "SVN-fs-dump-format-version: 2\n\n", "K 1\n\xff\nV 1\nx\nPROPS-END\n"
+	for dump, want := range map[string]string{
+		head + "UUID: \xff\n\n": `Malformed UUID "\xff"`,
+		head + fmt.Sprintf("Revision-number: 0\nProp-content-length: %d\nContent-length: %[1]d\n\n", len(props)) + props: `E195011: "\xff" is not`,
+	} {
+		r := &svnrepos.Repository{FS: newFS(t)}
+		if _, err := loadInto(t, r, []byte(dump), svnrepos.LoadOptions{BypassPropValidation: true}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

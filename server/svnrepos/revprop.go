@@ -1,6 +1,7 @@
 package svnrepos
 
 import (
+	"cmp"
 	"context"
 	"unicode/utf8"
 
@@ -45,6 +46,14 @@ type RevPropRequest struct {
 // errPropertyName is the number of SVN_ERR_CLIENT_PROPERTY_NAME.
 const errPropertyName svn.Code = 195011
 
+// checkRevPropName refuses what is no text: as such, the journal would have another name.
+func checkRevPropName(name string) error {
+	if utf8.ValidString(name) {
+		return nil
+	}
+	return svn.Errorf(errPropertyName, "%.200q is not a valid Subversion property name", name)
+}
+
 // ChangeRevProp changes a property of a revision and returns the journal's entry of that. It takes the right to read all that the
 // revision changed. An error of AfterRevProp is returned although the change is made.
 //
@@ -79,10 +88,7 @@ func (r *Repository) revPropChange(req RevPropRequest) (c RevPropChange, err err
 	if access != FullAccess {
 		return c, svn.Errorf(svn.ErrAuthzUnreadable, "Write denied:  not authorized to read all of revision %d", req.Rev)
 	}
-	if !utf8.ValidString(req.Name) { // the journal's text would be another name
-		return c, svn.Errorf(errPropertyName, "%.200q is not a valid Subversion property name", req.Name)
-	}
-	if err := validateProp(req.Name, req.Value); err != nil {
+	if err := cmp.Or(checkRevPropName(req.Name), validateProp(req.Name, req.Value)); err != nil {
 		return c, err
 	}
 	props, err := r.FS.RevProps(req.Rev)
