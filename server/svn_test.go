@@ -229,6 +229,57 @@ func TestSvnLoad(t *testing.T) {
 	}
 }
 
+// TestSvnLoadStops has loads that stop, and what their errors say of what to do.
+func TestSvnLoadStops(t *testing.T) {
+	t.Parallel()
+	w := newSvnWorld(t, time.Minute)
+	ctx := t.Context()
+	for _, name := range []string{"one", "two"} {
+		if out, err := w.mkdir(name); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	var b bytes.Buffer
+	if err := w.srv.SvnDump(ctx, server.Local, "app", &b, svnrepos.DumpOptions{From: svn.InvalidRevnum, To: svn.InvalidRevnum}, nil); err != nil {
+		t.Fatal(err)
+	}
+	dump := b.String()
+	cut := dump[:strings.LastIndex(dump, "Content-length")]
+	for _, r := range []server.NewRepo{{Name: "git", SCM: storage.Git}, {Name: "copy", SCM: storage.Svn}} {
+		if err := w.srv.CreateRepo(ctx, server.Local, r, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range []struct {
+		name, dump string
+		o          svnrepos.LoadOptions
+		want       string // of the error, or of what is told
+	}{
+		{"none", dump, svnrepos.LoadOptions{}, "none: no such repository, or you may not see it; \"repo create none --svn\" makes one"},
+		{"git", dump, svnrepos.LoadOptions{}, "'git' is a git repository, not one of Subversion; \"repo create NAME --svn\" makes one"},
+		{"copy", "", svnrepos.LoadOptions{}, "the input has to be a dump file as \"svnadmin dump\" writes it, not compressed: E"},
+		{"copy", "\x1f\x8b\x08", svnrepos.LoadOptions{}, "the input has to be a dump file as \"svnadmin dump\" writes it, not compressed: E"},
+		{"copy", cut, svnrepos.LoadOptions{}, "revision 2 of the dump (those before it stand; \"-r 2:HEAD\" goes on): E"},
+		{"copy", dump, svnrepos.LoadOptions{}, "revision 1 of the dump (copy has revisions up to r1: \"-r N:HEAD\" takes those that it lacks, \"--parent-dir\" puts all below a directory): E160020: "},
+		{"copy", dump, svnrepos.LoadOptions{First: 7, Last: 9}, "no revision was loaded: the dump has revisions 0 to 2"},
+		{"copy", dump, svnrepos.LoadOptions{ParentDir: "x"}, "revision 1 of the dump: E160013: "},
+		{"copy", dump, svnrepos.LoadOptions{First: 2, Last: 9}, "holdfast: #"},
+	} {
+		var told strings.Builder
+		err := w.srv.SvnLoad(ctx, server.Local, row.name, strings.NewReader(row.dump), row.o, nil, &told)
+		if err != nil {
+			told.Reset()
+			told.WriteString(err.Error())
+		}
+		if !strings.Contains(told.String(), row.want) {
+			t.Errorf("%s: %q, not %q", row.name, &told, row.want)
+		}
+	}
+	if err := w.srv.SvnDump(ctx, server.Local, "git", io.Discard, svnrepos.DumpOptions{}, nil); err == nil || !strings.Contains(err.Error(), "not one of Subversion") {
+		t.Error(err)
+	}
+}
+
 // TestSvnHidesRepositories asks over svn://, without a name, for paths that cannot be, in a repository that only its users may see and
 // in one that does not exist: both ask for a name.
 func TestSvnHidesRepositories(t *testing.T) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"holdfast/auth"
@@ -33,7 +34,7 @@ func (s *Server) openSvn(who auth.Identity, name string, op auth.Op) (u *svnUser
 func (s *Server) SvnDump(ctx context.Context, who auth.Identity, name string, w io.Writer, o svnrepos.DumpOptions, progress func(svn.Revnum)) error {
 	_, r, release, err := s.openSvn(who, name, auth.Read)
 	if err != nil {
-		return err
+		return notSvn(name, err)
 	}
 	defer release()
 	if who == Local {
@@ -50,25 +51,81 @@ func (s *Server) SvnLoad(ctx context.Context, who auth.Identity, name string, in
 ) error {
 	u, r, release, err := s.openSvn(who, name, auth.Admin)
 	if err != nil {
-		return err
+		return notSvn(name, err)
 	}
 	defer release()
 	if err := u.ready(ctx); err != nil {
 		return err
 	}
-	return u.load(ctx, r, in, o, progress, tell)
+	had, sees := r.FS.Youngest(), &loadWatch{progress: progress}
+	loaded, acked := u.load(ctx, r, in, o, sees.event, tell)
+	if sees.revs > 0 && !sees.loaded && loaded == nil {
+		fmt.Fprintf(tell, "holdfast: no revision was loaded: the dump has revisions %d to %d\n", sees.first, sees.rev)
+	}
+	return errors.Join(sees.stopped(name, had, loaded), acked)
 }
 
-// load loads a dump and waits for its acks.
+// notSvn words an error of openSvn for who gave a command.
+func notSvn(name string, err error) error {
+	switch {
+	case isNotFound(err):
+		return fmt.Errorf("%s: %w; \"repo create %s --svn\" makes one", name, err, name)
+	case svn.CodeOf(err) == svn.ErrRASvnReposNotFound:
+		return fmt.Errorf("'%s' is a git repository, not one of Subversion; \"repo create NAME --svn\" makes one", name)
+	}
+	return err
+}
+
+// loadWatch sees how far a load comes.
+type loadWatch struct {
+	progress func(svnrepos.LoadEvent) // may be nil
+
+	revs       int        // of the dump, that were begun or skipped
+	first, rev svn.Revnum // the first and the last of them
+	open       bool       // rev is being loaded
+	loaded     bool       // there is one that was
+}
+
+func (w *loadWatch) event(e svnrepos.LoadEvent) {
+	switch e.Kind {
+	case svnrepos.LoadTxnStarted, svnrepos.LoadSkipped:
+		if w.revs++; w.revs == 1 {
+			w.first = e.Rev
+		}
+		w.rev, w.open = e.Rev, e.Kind == svnrepos.LoadTxnStarted
+	case svnrepos.LoadCommitted:
+		w.open, w.loaded = false, true
+	}
+	if w.progress != nil {
+		w.progress(e)
+	}
+}
+
+// stopped adds to the error of a load where it is, and how the load goes on. The repository had revisions up to had.
+func (w *loadWatch) stopped(name string, had svn.Revnum, err error) error {
+	switch code := svn.CodeOf(err); {
+	case w.revs == 0 && (code == svn.ErrIncompleteData || code == svn.ErrStreamMalformedData):
+		return fmt.Errorf("the input has to be a dump file as \"svnadmin dump\" writes it, not compressed: %w", err)
+	case err == nil || !w.open:
+		return err
+	case w.loaded:
+		return fmt.Errorf("revision %d of the dump (those before it stand; \"-r %d:HEAD\" goes on): %w", w.rev, w.rev, err)
+	case had > 0 && code == svn.ErrFSAlreadyExists:
+		return fmt.Errorf("revision %d of the dump (%s has revisions up to r%d: \"-r N:HEAD\" takes those that it lacks, "+
+			"\"--parent-dir\" puts all below a directory): %w", w.rev, name, had, err)
+	}
+	return fmt.Errorf("revision %d of the dump: %w", w.rev, err)
+}
+
+// load loads a dump and waits for its acks; the errors are those of both.
 func (u *svnUser) load(ctx context.Context, r *svnrepos.Repository, in io.Reader, o svnrepos.LoadOptions,
 	progress func(svnrepos.LoadEvent), tell io.Writer,
-) error {
+) (loaded, acked error) {
 	r.Access = nil
 	o.Committer, o.Meta = u, func() storage.Meta { return u.s.meta(u.who, push{}) }
-	loaded := r.Load(ctx, in, o, progress)
-	if u.last == 0 {
-		return loaded
+	loaded = r.Load(ctx, in, o, progress)
+	if u.last != 0 {
+		_, acked = u.s.wait(ctx, storage.Entry{Seq: u.last}, tell)
 	}
-	_, err := u.s.wait(ctx, storage.Entry{Seq: u.last}, tell)
-	return errors.Join(loaded, err)
+	return loaded, acked
 }

@@ -51,7 +51,7 @@ func (s *Server) SvnImport(ctx context.Context, who auth.Identity, name, url str
 	}
 	u, r, release, err := s.openSvn(who, name, auth.Admin)
 	if err != nil {
-		return err
+		return notSvn(name, err)
 	}
 	defer release()
 	first, err := nextOf(r.FS, src, last)
@@ -75,7 +75,7 @@ func (s *Server) SvnImport(ctx context.Context, who auth.Identity, name, url str
 		out.CloseWithError(errors.Join(err, w.Flush()))
 	}()
 	o2 := svnrepos.LoadOptions{SameRevs: true, BypassPropValidation: true} // what the other server took in its day
-	return u.load(ctx, r, in, o2, progress, tell)
+	return errors.Join(u.load(ctx, r, in, o2, progress, tell))
 }
 
 // nextOf returns the first revision that a copy lacks; 0 if it has none but that. Its last one has to be the other's: they are told

@@ -82,9 +82,8 @@ func svnLoad(a *app) *cobra.Command {
 				o.UUID = svnrepos.ForceUUID
 			}
 			return a.onHost(cmd, func(ctx context.Context, srv *server.Server, who auth.Identity) error {
-				progress, tell := a.loadProgress(quiet)
-				err := srv.SvnLoad(ctx, who, args[0], bufio.NewReaderSize(a.Stdin, 256<<10), o, tell, progress)
-				return errors.Join(err, progress.Flush())
+				p := a.loadProgress(quiet)
+				return p.end(srv.SvnLoad(ctx, who, args[0], bufio.NewReaderSize(a.Stdin, 256<<10), o, p.event, p))
 			})
 		},
 	}
@@ -100,17 +99,42 @@ func svnLoad(a *app) *cobra.Command {
 	return cmd
 }
 
-// loadProgress returns what tells of a load, and where to: there is a line for each node, so it goes out a revision at a time.
-func (a *app) loadProgress(quiet bool) (*bufio.Writer, func(svnrepos.LoadEvent)) {
-	w := bufio.NewWriterSize(a.Stderr, 32<<10)
-	return w, func(e svnrepos.LoadEvent) {
-		if !quiet || e.Kind == svnrepos.LoadWarning {
-			w.WriteString(e.String())
-		}
-		if e.Kind == svnrepos.LoadCommitted {
-			w.Flush()
-		}
+// loadProgress tells of a load: there is a line for each node, so it goes out a revision at a time.
+type loadProgress struct {
+	out    *bufio.Writer
+	quiet  bool
+	midway bool // in a line
+}
+
+func (a *app) loadProgress(quiet bool) *loadProgress {
+	return &loadProgress{out: bufio.NewWriterSize(a.Stderr, 32<<10), quiet: quiet}
+}
+
+// event tells of a step.
+func (p *loadProgress) event(e svnrepos.LoadEvent) {
+	if !p.quiet || e.Kind == svnrepos.LoadWarning {
+		text := e.String()
+		p.midway = !strings.HasSuffix(text, "\n")
+		p.out.WriteString(text)
 	}
+	if e.Kind == svnrepos.LoadCommitted {
+		p.out.Flush()
+	}
+}
+
+// Write tells of something else, on a line of its own.
+func (p *loadProgress) Write(b []byte) (int, error) {
+	if p.midway {
+		p.midway = false
+		p.out.WriteByte('\n')
+	}
+	return p.out.Write(b)
+}
+
+// end returns the error of the load, for which it makes room.
+func (p *loadProgress) end(err error) error {
+	_, written := p.Write(nil)
+	return errors.Join(err, written, p.out.Flush())
 }
 
 func repoImport(a *app) *cobra.Command {
@@ -136,9 +160,8 @@ func repoImport(a *app) *cobra.Command {
 				}
 				ctx, done := whileThere(ctx, a.Stderr)
 				defer done()
-				progress, tell := a.loadProgress(quiet)
-				err = srv.SvnImport(ctx, who, args[0], args[1], o, tell, progress)
-				return errors.Join(err, progress.Flush())
+				p := a.loadProgress(quiet)
+				return p.end(srv.SvnImport(ctx, who, args[0], args[1], o, p.event, p))
 			})
 		},
 	}
