@@ -15,8 +15,12 @@ import (
 
 const defaultMaxBytes = 16 << 30
 
-// maxTokens bounds the directories that a server has open at once.
-const maxTokens = 1 << 16
+// The bounds of what a server has its client keep in memory.
+const (
+	maxTokens     = 1 << 14          // directories that are open at once: a replay opens one in another
+	maxName       = svn.MaxPathBytes // bytes of a path, or of a token
+	maxPropsBytes = 64 << 20         // of the changes of one node's properties
+)
 
 // Dump writes revisions to w as a dump file of deltas; w should be buffered. With from above 1, the dump is for a repository that has
 // those before. scratch makes files for texts, one at a time.
@@ -80,6 +84,7 @@ type dumper struct {
 type node struct {
 	dumpfile.Node
 	set, gone svn.Props // properties that were changed and removed
+	propBytes int       // of both
 	hasText   bool
 }
 
@@ -137,7 +142,7 @@ func (d *dumper) command(word string, p *tuple) error {
 		p.list()
 		return d.open(p.text(), &node{})
 	case "delete-entry":
-		return d.w.Node(&dumpfile.Node{Path: path(p.text()), Action: dumpfile.Delete}, nil, nil, dumpfile.NoText)
+		return d.w.Node(&dumpfile.Node{Path: named(p.text()), Action: dumpfile.Delete}, nil, nil, dumpfile.NoText)
 	case "add-dir", "open-dir", "add-file", "open-file":
 		return d.node(word, p)
 	case "close-dir":
@@ -151,7 +156,7 @@ func (d *dumper) command(word string, p *tuple) error {
 	case "close-file":
 		return d.endFile(p)
 	case "absent-dir", "absent-file":
-		return fmt.Errorf("the server does not show %q: a part of a repository cannot be imported", path(p.text()))
+		return fmt.Errorf("the server does not show %q: a part of a repository cannot be imported", named(p.text()))
 	case "target-rev", "textdelta-end", "close-edit":
 	default:
 		return fmt.Errorf("the server ended the replay with %q", word)
@@ -159,21 +164,21 @@ func (d *dumper) command(word string, p *tuple) error {
 	return nil
 }
 
-// path makes a path of a dump of one of the protocol.
-func path(p string) string { return strings.Trim(p, "/") }
+// named makes a path of a dump of one of the protocol.
+func named(p string) string { return strings.Trim(p, "/") }
 
 func (d *dumper) node(word string, p *tuple) error {
 	action, kind, isDir := dumpfile.Change, svn.File, strings.HasSuffix(word, "dir")
 	if isDir {
 		kind = svn.Dir
 	}
-	n := &node{Node: dumpfile.Node{Path: path(p.text()), Kind: kind}}
+	n := &node{Node: dumpfile.Node{Path: named(p.text()), Kind: kind}}
 	p.text() // the parent's token
 	token := p.text()
 	if strings.HasPrefix(word, "add") {
 		action = dumpfile.Add
 		if from := (tuple{items: p.list()}); len(from.items) > 0 {
-			n.CopyFrom = &svn.CopyFrom{Path: path(from.text()), Rev: from.rev()}
+			n.CopyFrom = &svn.CopyFrom{Path: named(from.text()), Rev: from.rev()}
 			if from.err != nil {
 				return from.err
 			}
@@ -181,6 +186,9 @@ func (d *dumper) node(word string, p *tuple) error {
 	}
 	if n.Action = action; p.err != nil {
 		return p.err
+	}
+	if len(n.Path) > maxName || len(token) > maxName {
+		return errMalformed
 	}
 	if isDir {
 		return d.open(token, n)
@@ -211,7 +219,9 @@ func (d *dumper) flush() error {
 	if n.Action == dumpfile.NoAction { // the root
 		n.Action, n.Kind = dumpfile.Change, svn.Dir
 	}
-	return d.w.Node(n.record(), n.props(), nil, dumpfile.NoText)
+	err := d.w.Node(n.record(), n.props(), nil, dumpfile.NoText)
+	n.set, n.gone = nil, nil // the directory stays open
+	return err
 }
 
 func (n *node) record() *dumpfile.Node {
@@ -232,6 +242,9 @@ func (d *dumper) change(n *node, p *tuple) error {
 	value, ok := p.optional()
 	if p.err != nil || n == nil || n != d.dir && n != d.file {
 		return errMalformed
+	}
+	if n.propBytes += len(name) + len(value); n.propBytes > maxPropsBytes {
+		return svn.Errorf(svn.ErrRASvnResponseSize, "the properties of %.200q are longer than %d bytes", n.Path, maxPropsBytes)
 	}
 	if n.set == nil {
 		n.set, n.gone = svn.Props{}, svn.Props{}

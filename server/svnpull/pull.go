@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -105,10 +106,19 @@ func (s *Source) begin(address string) error {
 	if s.uuid, s.root = info.text(), info.text(); info.err != nil {
 		return info.err
 	}
-	if s.root != address {
+	if pathOf(s.root) != pathOf(address) {
 		return fmt.Errorf("this lies within a repository: import that as a whole, from %s", s.root)
 	}
 	return nil
+}
+
+// pathOf returns the path of a URL. Servers tell it in their own spelling, and with it that of the host.
+func pathOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return path.Clean("/" + u.Path)
 }
 
 // authenticate answers an authentication request; most often there is nothing to answer.

@@ -128,6 +128,12 @@ func TestPull(t *testing.T) {
 	if err := src.Dump(t.Context(), io.Discard, 0, 7, scratch(t)); err == nil || !strings.Contains(err.Error(), "r2: ") || !strings.Contains(err.Error(), "longer than 100 bytes") {
 		t.Error(err)
 	}
+	_, port, _ := net.SplitHostPort(host)
+	for _, same := range []string{host + "//repo", host + "/./repo/", host + "/%72epo", "LocalHost:" + port + "/repo"} {
+		if _, err := open(t, "svn://"+same, svnpull.Options{}); err != nil {
+			t.Errorf("%s: %v", same, err)
+		}
+	}
 	if _, err := open(t, "svn://"+host+"/repo/trunk", svnpull.Options{}); err == nil || !strings.Contains(err.Error(), "as a whole") {
 		t.Error(err)
 	}
@@ -182,8 +188,8 @@ func hear(conn net.Conn) {
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// hello is what a server says until replay-range is answered; its URL is a stand-in.
-const hello = "( success ( 2 2 ( ) ( edit-pipeline ) ) ) ( success ( ( ) 0: ) ) ( success ( 3:abc %d:%s ( ) ) ) " +
+// hello is what a server says until replay-range is answered.
+const hello = "( success ( 2 2 ( ) ( edit-pipeline ) ) ) ( success ( ( ) 0: ) ) ( success ( 3:abc 8:svn://x/ ( ) ) ) " +
 	"( success ( ( ) 0: ) ) ( success ( ( ) ) ) ( success ( ( ) 0: ) ) "
 
 // FuzzServer has a hostile server. Whatever it says comes to an end, and the dump is bounded by what it said.
@@ -195,35 +201,44 @@ func FuzzServer(f *testing.F) {
 	f.Add([]byte("( failure ( ( 1 1:x 0: 0 ) ) ) "))
 	f.Add([]byte("( revprops ( ( 1:a 1:b ) ) ) ( change-dir-prop ( 1:q 1:p ( ) ) ) ( absent-dir ( 1:x 1:y ) ) "))
 	f.Fuzz(func(t *testing.T, words []byte) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Skip(err)
-		}
-		defer ln.Close()
-		address := "svn://" + ln.Addr().String()
-		go func() {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go hear(conn)
-			fmt.Fprintf(conn, hello, len(address), address)
-			_, _ = conn.Write(words)
-			_ = conn.(*net.TCPConn).CloseWrite()
-		}()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		src, err := svnpull.Open(ctx, address, svnpull.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer src.Close()
 		var dump bytes.Buffer
-		err = src.Dump(ctx, &dump, 0, 1, scratch(t))
+		err := replayed(t, ctx, &dump, words)
 		if ctx.Err() != nil || dump.Len() > 100*(len(words)+10) {
 			t.Fatalf("%d bytes of dump: %v", dump.Len(), err)
 		}
 	})
+}
+
+// replayed dumps two revisions of a server that says words in its replay.
+func replayed(t *testing.T, ctx context.Context, dump io.Writer, words []byte) error {
+	t.Helper()
+	address := speak(t, append([]byte(hello), words...))
+	src, err := svnpull.Open(ctx, address, svnpull.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	return src.Dump(ctx, dump, 0, 1, scratch(t))
+}
+
+// TestHoarder has a server that would have its client keep as much as it likes.
+func TestHoarder(t *testing.T) {
+	var props strings.Builder
+	for i := range 65 {
+		fmt.Fprintf(&props, "( change-dir-prop ( 1:b 2:%02d ( %d:%s ) ) ) ", i, 1<<20, strings.Repeat("x", 1<<20))
+	}
+	for words, want := range map[string]string{
+		"( add-dir ( 1:x 1:a 1:b ( ) ) ) " + props.String():                     "the properties of \"x\" are longer than",
+		"( add-dir ( 16385:" + strings.Repeat("x", 16385) + " 1:a 1:b ( ) ) ) ": "Malformed network data",
+		"( add-dir ( 1:x 1:a 16385:" + strings.Repeat("b", 16385) + " ( ) ) ) ": "Malformed network data",
+	} {
+		err := replayed(t, t.Context(), io.Discard, []byte("( revprops ( ) ) ( open-root ( ( ) 1:a ) ) "+words))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
 }
 
 func TestGarbage(t *testing.T) {
