@@ -179,7 +179,7 @@ func TestSvnImportRefused(t *testing.T) {
 	gone := listen(t)
 	address := gone.Addr().String()
 	gone.Close()
-	if err := w.importFrom("copy", address); err == nil || !strings.Contains(err.Error(), "refused") {
+	if err := w.importFrom("copy", address); err == nil || !strings.Contains(err.Error(), "cannot reach the server of svn://"+address+"/repo: ") {
 		t.Errorf("nobody there: %v", err)
 	}
 	for _, url := range []string{"https://127.0.0.1/repo", "file:///repo", "svn+ssh://127.0.0.1/repo", "git@127.0.0.1:repo"} {

@@ -62,7 +62,7 @@ func Open(ctx context.Context, address string, o Options) (*Source, error) {
 	}
 	conn, err := (&net.Dialer{Timeout: 30 * time.Second}).DialContext(ctx, "tcp", host)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot reach the server of %s: %w", address, err)
 	}
 	idle := idleConn{conn, cmp.Or(o.IdleTimeout, 10*time.Minute)}
 	s := &Source{o: o, conn: conn, r: svnproto.NewReader(idle), w: svnproto.NewWriter(idle)}
