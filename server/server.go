@@ -60,6 +60,9 @@ type Config struct {
 	// MaxPackBytes is storage.Options.MaxPackBytes: over HTTP, a request's body may be that much and its packet lines;
 	// 16 GiB if zero.
 	MaxPackBytes int64
+	// MaxObjectBytes is storage.Options.MaxObjectBytes: a text of a Subversion commit is refused beyond it, before all of it is on
+	// disk; 4 GiB if zero.
+	MaxObjectBytes int64
 	// MaxCertAge is how old the nonce in a push certificate may be: over HTTP, the time between a client's two requests,
 	// in which the user is asked for a passphrase; 15 min if zero.
 	MaxCertAge time.Duration

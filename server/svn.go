@@ -68,6 +68,7 @@ func isTunnel(args []string) bool {
 // serveSvn holds one Subversion session.
 func (s *Server) serveSvn(ctx context.Context, h *svnHost, in io.Reader, out io.Writer, o svnproto.Options) error {
 	defer h.close()
+	o.MaxTextBytes = s.c.MaxObjectBytes
 	o.Hidden = func(err error) {
 		s.c.Log.Error("svn command failed", "repo", h.at.name, "actor", h.tunnel.Name, "err", err)
 	}

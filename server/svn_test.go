@@ -32,12 +32,12 @@ type svnWorld struct {
 	app   string // URL of app over SSH
 }
 
-func newSvnWorld(t *testing.T, timeout time.Duration) *svnWorld {
+func newSvnWorld(t *testing.T, c server.Config, timeout time.Duration) *svnWorld {
 	t.Helper()
 	if _, err := exec.LookPath("svn"); err != nil {
 		t.Skip("there is no svn")
 	}
-	w := &svnWorld{world: newWorldAcks(t, server.Config{}, timeout)}
+	w := &svnWorld{world: newWorldAcks(t, c, timeout)}
 	ln := listen(t)
 	w.plain = ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,7 +98,7 @@ func (w *svnWorld) down(n int) {
 // before the last one is safe.
 func TestSvnAcks(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, 2*time.Second)
+	w := newSvnWorld(t, server.Config{}, 2*time.Second)
 	w.down(1)
 	write(t, filepath.Join(w.dir, "f"), "text")
 	for _, args := range [][]string{{"import", "-m", "one", "f", w.app + "/f"}, {"lock", w.app + "/f"}} {
@@ -136,7 +136,7 @@ func TestSvnAcks(t *testing.T) {
 // TestSvnRightsOfTheMoment takes rights away while a session is open: what it does next is refused.
 func TestSvnRightsOfTheMoment(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	ctx := t.Context()
 	secret := must(w.srv.CreateSvnSecret(ctx, server.Local, "alice", io.Discard))
 	plain := "svn://" + w.plain + "/app"
@@ -191,7 +191,7 @@ func (r *hookReader) Read(p []byte) (int, error) {
 // TestSvnLoad loads a dump, which takes an admin of the repository, up to the moment of each commit.
 func TestSvnLoad(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	ctx := t.Context()
 	if out, err := w.mkdir("trunk"); err != nil {
 		t.Fatal(err, out)
@@ -232,7 +232,7 @@ func TestSvnLoad(t *testing.T) {
 // TestSvnLoadStops has loads that stop, and what their errors say of what to do.
 func TestSvnLoadStops(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	ctx := t.Context()
 	for _, name := range []string{"one", "two"} {
 		if out, err := w.mkdir(name); err != nil {
@@ -284,7 +284,7 @@ func TestSvnLoadStops(t *testing.T) {
 // in one that does not exist: both ask for a name.
 func TestSvnHidesRepositories(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	for _, at := range []string{"app", "none"} {
 		for _, path := range []string{"", "/%01", "/..", "/%2e%2e", "/%ff", "/" + strings.Repeat("a", svn.MaxPathBytes)} {
 			conn := must(net.Dial("tcp", w.plain))
@@ -394,7 +394,7 @@ func TestSvnListener(t *testing.T) {
 // TestSvnBigFile commits a file whose pack goes to the mirrors as it comes in.
 func TestSvnBigFile(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	big := make([]byte, 9<<20)
 	rand.NewChaCha8([32]byte{3}).Read(big)
 	write(t, filepath.Join(w.dir, "big"), string(big))
@@ -417,5 +417,18 @@ func TestSvnBigFile(t *testing.T) {
 	}
 	if packs < 2 {
 		t.Errorf("%d mirrors hold the pack", packs)
+	}
+}
+
+// TestSvnLongText commits a text that is longer than the operator allows. Little is sent of it: it is all one letter.
+func TestSvnLongText(t *testing.T) {
+	t.Parallel()
+	w := newSvnWorld(t, server.Config{MaxObjectBytes: 1 << 20}, time.Minute)
+	for size, want := range map[int]string{1 << 20: "", 1<<20 + 1: "A text takes more than 1048576 bytes"} {
+		write(t, filepath.Join(w.dir, "text"), strings.Repeat("a", size))
+		out, err := w.svn("alice", "", "import", "-q", "-m", "a text", "text", fmt.Sprint(w.app, "/", size))
+		if (err == nil) != (want == "") || !strings.Contains(out, want) {
+			t.Errorf("%d bytes: %v\n%s", size, err, out)
+		}
 	}
 }

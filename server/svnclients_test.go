@@ -149,7 +149,7 @@ func printTable(t *testing.T, lines, notes []string) {
 }
 
 func newSvnMatrix(t *testing.T) *svnMatrix {
-	m := &svnMatrix{svnWorld: newSvnWorld(t, time.Minute)}
+	m := &svnMatrix{svnWorld: newSvnWorld(t, server.Config{}, time.Minute)}
 	m.secret = must(m.srv.CreateSvnSecret(t.Context(), server.Local, "alice", io.Discard))
 	_, port, _ := net.SplitHostPort(m.world.ssh)
 	m.ssh = "ssh -p " + port + " -F none -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none " +

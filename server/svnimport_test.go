@@ -113,7 +113,7 @@ func (w *svnWorld) dump(name string) []byte {
 // the end all of it.
 func TestSvnImportCut(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	src := svnservetest.New(t, history(t))
 	want := src.Dump()
 	var left atomic.Int64
@@ -143,7 +143,7 @@ func TestSvnImportCut(t *testing.T) {
 // TestSvnImportFollows imports what is new, as long as nothing else was done to either side.
 func TestSvnImportFollows(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	all := history(t)
 	at := bytes.Index(all, []byte("Revision-number: 4"))
 	src := svnservetest.New(t, all[:at])
@@ -175,7 +175,7 @@ func TestSvnImportFollows(t *testing.T) {
 // TestSvnImportRefused has sources that are none, and somebody who may not.
 func TestSvnImportRefused(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	gone := listen(t)
 	address := gone.Addr().String()
 	gone.Close()
@@ -200,7 +200,7 @@ func TestSvnImportRefused(t *testing.T) {
 // TestSvnImportTwice starts an import while another one into the same repository waits for its source, and then ends that.
 func TestSvnImportTwice(t *testing.T) {
 	t.Parallel()
-	w := newSvnWorld(t, time.Minute)
+	w := newSvnWorld(t, server.Config{}, time.Minute)
 	ln := listen(t)
 	defer ln.Close()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -88,7 +88,8 @@ func (a *app) wire(ctx context.Context, dir string, cfg *config, log *slog.Logge
 		Commands:   overSSH(func() *server.Server { return h.srv }),
 		MaxFetches: int(cfg.Limits.Fetches), MaxPushes: int(cfg.Limits.Pushes), MaxTxnRefs: int(cfg.Limits.RefsPerPush),
 		MaxRefName: int(cfg.Limits.RefNameBytes), MaxPushOptions: int(cfg.Limits.PushOptions), MaxPackBytes: cfg.Limits.PackBytes,
-		MaxPushOptionBytes: int(cfg.Limits.OptionBytes), MaxCertBytes: int(cfg.Limits.CertBytes), MaxCertAge: cfg.Limits.CertAge,
+		MaxObjectBytes: cfg.Limits.ObjectBytes, MaxPushOptionBytes: int(cfg.Limits.OptionBytes), MaxCertBytes: int(cfg.Limits.CertBytes),
+		MaxCertAge:  cfg.Limits.CertAge,
 		IdleTimeout: cfg.Limits.IdleTimeout, DrainTime: cfg.Limits.DrainTime, Log: log,
 	})
 	return h, err
