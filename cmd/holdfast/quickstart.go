@@ -317,8 +317,11 @@ func freeAddress(addr string) string {
 	return addr // serving will say what is wrong with it, if anything
 }
 
-// demoRepo is the repository that a quickstart has from the start.
-const demoRepo = "demo"
+// demoRepo is the repository that a quickstart has from the start, demoSvnRepo one that its user may make.
+const (
+	demoRepo    = "demo"
+	demoSvnRepo = "tool"
+)
 
 // ready makes the repository, unless an earlier run did, and says what to type next.
 func (q *quickstart) ready(ctx context.Context, h *host) error {
@@ -355,7 +358,7 @@ func (q *quickstart) ready(ctx context.Context, h *host) error {
 	return nil
 }
 
-// advice is what a person types next, ready to paste.
+// advice is what a person types next, ready to paste: each line can be pasted where the one before was.
 func (q *quickstart) advice(clone, hostKey string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nA host with three mirrors runs here. Its admin is %q; its recovery kit is in %s.\n", q.facts.Admin, q.facts.Kit)
@@ -365,19 +368,29 @@ func (q *quickstart) advice(clone, hostKey string) string {
 		fmt.Fprintf(&b, "  export GIT_SSH_COMMAND='ssh -i %s -o IdentitiesOnly=yes'\n", q.facts.Key)
 	}
 	fmt.Fprintf(&b, "  # ssh will ask: the host's key is %s\n", hostKey)
-	if clone != "" { // else it was deleted since
-		fmt.Fprintf(&b, "  git clone %s\n", clone)
-		fmt.Fprintf(&b, "  cd %s && echo hello > README && git add README && git%s commit -m hello && git push -u origin HEAD:main\n\n",
-			demoRepo, q.gitIdentity())
-	}
 	data := ""
 	if q.dir != "holdfast-data" {
 		data = " --data " + q.dir
+	}
+	if clone != "" { // else it was deleted since
+		fmt.Fprintf(&b, "  git clone %s\n", clone)
+		fmt.Fprintf(&b, "  (cd %s && echo hello > README && git add README && git%s commit -m hello && git push -u origin HEAD:main)\n\n",
+			demoRepo, q.gitIdentity())
+		fmt.Fprintf(&b, "  %s repo create %s --svn%s\n  %s\n\n", programName(), demoSvnRepo, data, q.checkout(clone))
 	}
 	for _, command := range []string{"mirror status" + data, "log" + data, "restore --kit " + q.facts.Kit + " --data restored --dry-run"} {
 		fmt.Fprintf(&b, "  %s %s\n", programName(), command)
 	}
 	return b.String()
+}
+
+// checkout returns the command that checks out demoSvnRepo, which lies beside the git repository of a URL.
+func (q *quickstart) checkout(clone string) string {
+	command := server.SvnCheckout("svn+" + strings.TrimSuffix(clone, demoRepo+".git") + demoSvnRepo)
+	if q.facts.Key == "" {
+		return command
+	}
+	return strings.Replace(command, `"ssh `, `"$GIT_SSH_COMMAND `, 1)
 }
 
 // gitIdentity is what git needs to be told to make a commit where it does not know who commits.
