@@ -73,22 +73,7 @@ func realGit(dir string) func(context.Context, server.GitRequest, io.Reader, io.
 
 func serveHTTP(t testing.TB, ln net.Listener, c server.HTTPConfig) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- server.ServeHTTP(ctx, ln, c) }()
-	ended := false
-	stop = func() {
-		cancel()
-		if ended {
-			return
-		}
-		ended = true
-		if err := <-done; err != nil {
-			t.Errorf("ServeHTTP = %v", err)
-		}
-	}
-	t.Cleanup(stop)
-	return stop
+	return serve(t, func(ctx context.Context) error { return server.ServeHTTP(ctx, ln, c) })
 }
 
 func TestHTTPWithGit(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -71,23 +72,23 @@ func whoami(_ context.Context, s server.Session) int {
 	return 0
 }
 
-// serveSSH runs a server until the test ends; stop ends it and waits.
 func serveSSH(t testing.TB, ln net.Listener, c server.SSHConfig) (stop func()) {
+	t.Helper()
+	return serve(t, func(ctx context.Context) error { return server.ServeSSH(ctx, ln, c) })
+}
+
+// serve runs a server until the test ends; stop ends it and waits.
+func serve(t testing.TB, run func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- server.ServeSSH(ctx, ln, c) }()
-	ended := false
-	stop = func() {
+	go func() { done <- run(ctx) }()
+	stop = sync.OnceFunc(func() {
 		cancel()
-		if ended {
-			return
-		}
-		ended = true
 		if err := <-done; err != nil {
-			t.Errorf("ServeSSH = %v", err)
+			t.Errorf("the server ended: %v", err)
 		}
-	}
+	})
 	t.Cleanup(stop)
 	return stop
 }

@@ -27,30 +27,14 @@ func TestConcurrent(t *testing.T) {
 		repo, _ := tinyRepo(t, s)
 		all = append(all, repo)
 	}
-	var writers, readers sync.WaitGroup
-	var over atomic.Bool
+	var writers sync.WaitGroup
 	for i := range repos * pushers {
 		repo, branch := all[i%repos], fmt.Sprintf("refs/heads/%d", i)
 		writers.Go(func() { pushChain(t, repo, branch, pushes) })
 	}
-	for _, repo := range all {
-		readers.Go(func() {
-			for !over.Load() {
-				readEverything(t, repo)
-			}
-		})
-	}
-	readers.Go(func() {
-		for !over.Load() {
-			if report, err := s.Check(t.Context(), nil); err != nil || len(report.Problems) > 0 {
-				t.Errorf("check beside pushes: %v %v", report.Problems, err)
-				return
-			}
-		}
-	})
+	stop := readBeside(t, s, all)
 	writers.Wait()
-	over.Store(true)
-	readers.Wait()
+	stop()
 	if seq, _, _ := s.Head(); seq != repos+repos*pushers*pushes {
 		t.Errorf("%d entries", seq)
 	}
@@ -74,6 +58,31 @@ func pushChain(t *testing.T, repo *storage.Repo, branch string, n int) {
 }
 
 // readEverything follows all refs that it sees: what a ref names must be there, whole, at once.
+// readBeside clones the repositories and checks the store, again and again, until it is stopped.
+func readBeside(t *testing.T, s *storage.Store, all []*storage.Repo) (stop func()) {
+	var readers sync.WaitGroup
+	var over atomic.Bool
+	for _, repo := range all {
+		readers.Go(func() {
+			for !over.Load() {
+				readEverything(t, repo)
+			}
+		})
+	}
+	readers.Go(func() {
+		for !over.Load() {
+			if report, err := s.Check(t.Context(), nil); err != nil || len(report.Problems) > 0 {
+				t.Errorf("check beside writers: %v %v", report.Problems, err)
+				return
+			}
+		}
+	})
+	return func() {
+		over.Store(true)
+		readers.Wait()
+	}
+}
+
 func readEverything(t *testing.T, repo *storage.Repo) {
 	refs, err := repo.Refs("", "", 0)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -299,9 +298,8 @@ func TestMergeConcurrent(t *testing.T) {
 		all = append(all, repo)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var writers, readers sync.WaitGroup
-	var over atomic.Bool
-	readers.Go(func() { s.Maintain(ctx, nil) })
+	var writers, merger sync.WaitGroup
+	merger.Go(func() { s.Maintain(ctx, nil) })
 	for i := range repos * pushers {
 		repo, branch := all[i%repos], fmt.Sprintf("refs/heads/%d", i)
 		writers.Go(func() {
@@ -318,25 +316,11 @@ func TestMergeConcurrent(t *testing.T) {
 			}
 		})
 	}
-	for _, repo := range all {
-		readers.Go(func() {
-			for !over.Load() {
-				readEverything(t, repo)
-			}
-		})
-	}
-	readers.Go(func() {
-		for !over.Load() {
-			if report, err := s.Check(t.Context(), nil); err != nil || len(report.Problems) > 0 {
-				t.Errorf("check beside merges: %v %v", report.Problems, err)
-				return
-			}
-		}
-	})
+	stop := readBeside(t, s, all)
 	writers.Wait()
-	over.Store(true)
+	stop()
 	cancel()
-	readers.Wait()
+	merger.Wait()
 	for _, repo := range all {
 		if stats := merge(t, repo); stats.Packs > 10 || stats.Leaving > 0 {
 			t.Errorf("%+v", stats)
