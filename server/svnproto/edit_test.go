@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -499,4 +500,29 @@ func TestReplay(t *testing.T) {
 	all := strings.Join(edit, "\n")
 	want(t, all, "( revprops ( ( 8:svn:date ", "( target-rev ( 0 ) )\n( finish-replay ( ) )\n( revprops (", "( add-file ( 2:f0 ", "( finish-replay ( ) )\n"+success)
 	k.expect("( get-latest-rev ( ) ) ", noAuth, "( success ( 1 ) )")
+}
+
+// A report that fails does not leave its file open until the collector comes by.
+func TestReportFails(t *testing.T) {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		t.Skip(err)
+	}
+	k := begin(t, newHost(t))
+	k.expect("( update ( ( 0 ) 0: true infinity false ) ) ", noAuth)
+	for i := range 200 {
+		k.send("( set-path ( " + str(fmt.Sprintf("%0200d%s", i, strings.Repeat("x", 9000))) + "0 true ( ) infinity ) ) ")
+	}
+	k.send("( set-path ( 2:.. 0 true ( ) infinity ) ) ")
+	if k.expect("( finish-report ( ) ) ", noAuth); !strings.Contains(k.read(), "160005") {
+		t.Error("the report did not fail")
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range open {
+		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); strings.Contains(to, "holdfast-report-") {
+			t.Error(to, "is open")
+		}
+	}
 }

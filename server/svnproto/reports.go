@@ -101,6 +101,7 @@ func (s *session) diff(a *args) error {
 func (s *session) report(q svnrepos.ReportRequest, failed error) error {
 	q.Rev, q.Anchor = s.youngest(q.Rev), s.base
 	r := &reporter{s: s, failed: failed}
+	defer r.abort()
 	if failed == nil {
 		r.report, r.failed = s.view.Repo.BeginReport(q, s.sender())
 	}
@@ -110,7 +111,6 @@ func (s *session) report(q svnrepos.ReportRequest, failed error) error {
 			err = r.command(word, &args{items: params})
 		}
 		if err != nil {
-			r.abort()
 			return err
 		}
 	}
@@ -129,6 +129,7 @@ type reporter struct {
 	done   bool
 }
 
+// abort gives the report up, unless it has ended.
 func (r *reporter) abort() {
 	if r.report != nil {
 		r.report.Abort()
@@ -151,7 +152,6 @@ func (r *reporter) command(word []byte, a *args) error {
 		r.do(a, func() error { return r.report.Finish(r.s.ctx) })
 	case "abort-report":
 		r.done = true
-		r.abort()
 	default:
 		r.s.w.Failure(svn.Errorf(svn.ErrRASvnUnknownCmd, "Unknown editor command '%s'", word))
 	}
