@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"holdfast/storage/svn"
 )
@@ -17,6 +18,22 @@ const (
 	spoolMemory = 1 << 20 // beyond it, the report is on disk
 	spoolBytes  = 1 << 30
 )
+
+// reportsOnDisk are those of all sessions together: clients need no name to fill a disk with them.
+var reportsOnDisk = diskBound{most: 4 << 30}
+
+type diskBound struct {
+	most int64
+	held atomic.Int64
+}
+
+func (b *diskBound) take(n int64) error {
+	if b.held.Add(n) <= b.most {
+		return nil
+	}
+	b.held.Add(-n)
+	return svn.Errorf(svn.ErrReposBadRevisionReport, "Too many large reports of working copies at once; try again in a moment")
+}
 
 // pathInfo is what a report says of one path.
 type pathInfo struct {
@@ -32,7 +49,7 @@ type pathInfo struct {
 type spool struct {
 	buf  []byte
 	file *os.File
-	size int64 // of the file
+	size int64 // of the file, by what was to be written
 }
 
 func (s *spool) add(i pathInfo) error {
@@ -57,8 +74,11 @@ func (s *spool) flush() error {
 			return err
 		}
 	}
-	n, err := s.file.Write(s.buf)
-	s.size += int64(n)
+	if err := reportsOnDisk.take(int64(len(s.buf))); err != nil {
+		return err
+	}
+	s.size += int64(len(s.buf))
+	_, err := s.file.Write(s.buf)
 	s.buf = s.buf[:0]
 	return err
 }
@@ -67,6 +87,7 @@ func (s *spool) close() {
 	if s.file != nil {
 		_ = s.file.Close() // nobody needs what is in it
 	}
+	reportsOnDisk.held.Add(-s.size)
 	*s = spool{}
 }
 

@@ -451,3 +451,32 @@ func TestReportSpools(t *testing.T) {
 		t.Errorf("got %s: what was reported last was not heard", got)
 	}
 }
+
+// TestReportsTogether has more large reports than the disk is to hold, until one ends.
+func TestReportsTogether(t *testing.T) {
+	svnrepos.BoundReports(t, 3<<20)
+	repo := &svnrepos.Repository{FS: build(t, "mkdir /d")}
+	name := strings.Repeat("x", 10_000)
+	begin := func() (*svnrepos.Report, error) {
+		report, err := repo.BeginReport(svnrepos.ReportRequest{Rev: 1, Anchor: "/"}, &wcEditor{})
+		for range 220 {
+			err = errors.Join(err, report.SetPath(name, 1, svn.DepthInfinity, false, ""))
+		}
+		return report, err
+	}
+	first, err := begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := begin()
+	if !errors.Is(err, svn.ErrReposBadRevisionReport) {
+		t.Errorf("got %v", err)
+	}
+	second.Abort()
+	first.Abort()
+	third, err := begin()
+	if err != nil {
+		t.Errorf("after the others: %v", err)
+	}
+	third.Abort()
+}
