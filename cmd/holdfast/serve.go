@@ -24,7 +24,7 @@ func serveCommand(a *app) *cobra.Command {
 It prints one line a listener once that listener is ready, and logs to standard error. On the first
 SIGTERM or SIGINT it takes no new sessions, lets running ones end, and exits; the second kills it.
 
-The heap is kept small: 64 MB with garbage while less than 50 are in use, then a quarter more than is in
+The heap is kept small: 56 MB with garbage while less than 47 are in use, then a fifth more than is in
 use. GOGC or GOMEMLIMIT in the environment, where set, decide instead.`,
 		Example: "  holdfast serve --data /srv/holdfast",
 		RunE: func(cmd *cobra.Command, args []string) error {
