@@ -225,24 +225,20 @@ func (r *Repo) Stat(id object.ID) (object.Type, int64, error) {
 // ReadObject returns an object of up to Options.MaxReadBytes. If there is none of that id, the error wraps ErrNotFound. The content is
 // shared with a cache: it must not be changed.
 func (r *Repo) ReadObject(id object.ID) (object.Type, []byte, error) {
-	st, err := r.s.repoState(r.id, r.init.Format)
-	if err != nil {
-		return 0, nil, r.fail("read object", err)
-	}
-	typ, data, err := st.readObject(id)
-	if err != nil {
-		return 0, nil, r.fail("read object", err)
-	}
-	return typ, data, nil
+	return r.readKeeping(id, pack.KeepBases)
 }
 
 // ReadAgain is ReadObject for an object that is to be read again sooner than what it is built on: the cache keeps it instead.
 func (r *Repo) ReadAgain(id object.ID) (object.Type, []byte, error) {
+	return r.readKeeping(id, pack.KeepObject)
+}
+
+func (r *Repo) readKeeping(id object.ID, keep pack.Keep) (object.Type, []byte, error) {
 	st, err := r.s.repoState(r.id, r.init.Format)
 	if err != nil {
 		return 0, nil, r.fail("read object", err)
 	}
-	typ, data, err := st.readKeeping(id, pack.KeepObject)
+	typ, data, err := st.readKeeping(id, keep)
 	if err != nil {
 		return 0, nil, r.fail("read object", err)
 	}

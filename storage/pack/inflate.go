@@ -93,6 +93,9 @@ type entryReader struct {
 	z     inflater
 	pool  buffers
 	chain []step // memory of ReadObject
+
+	at     int64 // the entry before whose data src stands, if it is one of a Pack; 0 for none
+	pooled bool  // the base of the next delta is in memory of pool
 }
 
 var entryReaders = sync.Pool{New: func() any {
@@ -108,7 +111,7 @@ func newEntryReader(file io.ReaderAt) *entryReader {
 }
 
 func (r *entryReader) done() {
-	r.src.file = nil
+	r.src.file, r.at, r.pooled = nil, 0, false
 	if r.pool.size > maxIdleBuffers {
 		r.pool = buffers{}
 	}

@@ -95,6 +95,7 @@ func (p *Pack) header(r *entryReader, off, ahead int64) (EntryHeader, error) {
 	if err != nil {
 		return EntryHeader{}, p.fault(off, noEOF(err))
 	}
+	r.at = off
 	return h, nil
 }
 
@@ -103,7 +104,7 @@ func (p *Pack) data(r *entryReader, off int64, h EntryHeader, limit int64, buf [
 	if h.Size > limit {
 		return nil, p.fault(off, tooLarge("the entry at byte %d inflates to %d bytes, the limit is %d", off, h.Size, limit))
 	}
-	r.src.end = p.End()
+	r.src.end, r.at = p.End(), 0
 	data := buf[:0]
 	if int64(cap(data)) < min(h.Size, growStep) {
 		data = make([]byte, 0, min(h.Size, growStep))
@@ -181,7 +182,7 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 	defer func() { r.chain = chain[:0] }()
 	for {
 		if t, data, ok := o.Cache.get(p.key, off); ok {
-			return p.apply(r, t, data, false, chain, true, o)
+			return p.apply(r, t, data, chain, o)
 		}
 		h, err := p.header(r, off, 4<<10)
 		if err != nil {
@@ -189,8 +190,7 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 		}
 		if !h.IsDelta() {
 			var buf []byte
-			pooled := o.passing(len(chain), h.Size)
-			if pooled {
+			if r.pooled = o.passing(len(chain), h.Size); r.pooled {
 				buf = r.pool.get(h.Size)
 			}
 			data, err := p.data(r, off, h, o.MaxBytes, buf)
@@ -200,7 +200,7 @@ func (p *Pack) ReadObject(off int64, o ReadOptions) ([]byte, object.Type, error)
 			if o.Keep.of(len(chain)) {
 				o.Cache.put(p.key, off, object.Type(h.Kind), data)
 			}
-			return p.apply(r, object.Type(h.Kind), data, pooled, chain, false, o)
+			return p.apply(r, object.Type(h.Kind), data, chain, o)
 		}
 		if len(chain) == o.MaxDepth {
 			return nil, 0, p.fault(off, tooLarge("a chain of more than %d deltas", o.MaxDepth))
@@ -227,7 +227,7 @@ func (p *Pack) applyToForeign(r *entryReader, id object.ID, chain []step, o Read
 		var t object.Type
 		var data []byte
 		if t, data, err = o.Base(id); err == nil {
-			return p.apply(r, t, data, false, chain, true, o)
+			return p.apply(r, t, data, chain, o)
 		}
 	}
 	off := chain[len(chain)-1].off
@@ -235,16 +235,14 @@ func (p *Pack) applyToForeign(r *entryReader, id object.ID, chain []step, o Read
 	return nil, 0, p.fault(off, err)
 }
 
-// apply resolves a chain of deltas, from its end, on a base, which may be in memory of r.pool. there tells that r stands before the data of
-// the chain's end.
-func (p *Pack) apply(r *entryReader, t object.Type, data []byte, pooled bool, chain []step, there bool, o ReadOptions) ([]byte, object.Type, error) {
+// apply resolves a chain of deltas, from its end, on a base.
+func (p *Pack) apply(r *entryReader, t object.Type, data []byte, chain []step, o ReadOptions) ([]byte, object.Type, error) {
 	for i, s := range slices.Backward(chain) {
-		if !there {
+		if r.at != s.off {
 			if _, err := p.header(r, s.off, int64(extentBuffer)); err != nil {
 				return nil, 0, err
 			}
 		}
-		there = false
 		delta, err := p.data(r, s.off, s.h, o.MaxBytes, r.pool.get(min(s.h.Size, growStep)))
 		if err != nil {
 			return nil, 0, err
@@ -267,10 +265,10 @@ func (p *Pack) apply(r *entryReader, t object.Type, data []byte, pooled bool, ch
 			return nil, 0, p.fault(s.off, err)
 		}
 		r.pool.put(delta)
-		if pooled {
+		if r.pooled {
 			r.pool.put(data)
 		}
-		data, pooled = next, passing
+		data, r.pooled = next, passing
 		if o.Keep.of(i) {
 			o.Cache.put(p.key, s.off, t, data)
 		}
