@@ -16,6 +16,10 @@ type caches struct {
 	revisions cache[revisionKey, *revision]
 	viewTrees cache[treeKey, ID] // directory -> git tree, the zero ID if nothing of it is shown
 	deltas    cache[deltaKey, []byte]
+
+	// These change as properties are edited: they are read and written with FS.stateMu held.
+	revisionProps cache[revisionKey, svn.Props] // edited or not
+	edited        cache[revisionKey, uint64]    // by the number of 64 revisions: a bit for each whose properties were edited
 }
 
 type revisionKey struct {
@@ -36,6 +40,8 @@ func newCaches() *caches {
 	c.props = cache[ID, svn.Props]{max: 2 << 20, cost: propsCost}
 	c.revisions = cache[revisionKey, *revision]{max: 8 << 20, cost: func(r *revision) int { return 400 + 150*len(r.changes) + propsCost(r.props) }}
 	c.viewTrees = cache[treeKey, ID]{max: 2 << 20, cost: func(ID) int { return 150 }}
+	c.revisionProps = cache[revisionKey, svn.Props]{max: 4 << 20, cost: propsCost}
+	c.edited = cache[revisionKey, uint64]{max: 1 << 20, cost: func(uint64) int { return 150 }}
 	c.deltas = cache[deltaKey, []byte]{max: 8 << 20, cost: func(b []byte) int { return 300 + len(b) }}
 	return c
 }
@@ -91,8 +97,21 @@ func (c *cache[K, V]) put(k K, v V) {
 	}
 	c.byKey[k] = c.order.PushFront(&cached[K, V]{k, v})
 	for c.used += c.cost(v); c.used > c.max && c.order.Len() > 1; {
-		last := c.order.Remove(c.order.Back()).(*cached[K, V])
-		delete(c.byKey, last.key)
-		c.used -= c.cost(last.value)
+		c.remove(c.order.Back())
 	}
+}
+
+// drop forgets a value.
+func (c *cache[K, V]) drop(k K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.byKey[k]; ok {
+		c.remove(e)
+	}
+}
+
+func (c *cache[K, V]) remove(e *list.Element) {
+	gone := c.order.Remove(e).(*cached[K, V])
+	delete(c.byKey, gone.key)
+	c.used -= c.cost(gone.value)
 }

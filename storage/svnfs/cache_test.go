@@ -32,4 +32,9 @@ func TestCache(t *testing.T) {
 			t.Errorf("%s of %d: %s, want %s", step.key, step.cost, got, step.want)
 		}
 	}
+	c.Drop("a") // is not there
+	c.Drop("c")
+	if got := show(); got != "0 0 0 0 0" {
+		t.Errorf("after all were dropped: %s", got)
+	}
 }

@@ -40,4 +40,5 @@ func NewCache(max int) *Cache {
 
 func (c *Cache) Get(key string) int    { n, _ := c.c.get(key); return n }
 func (c *Cache) Put(key string, n int) { c.c.put(key, n) }
+func (c *Cache) Drop(key string)       { c.c.drop(key) }
 func (c *Cache) Cost() int             { return c.c.used }

@@ -175,8 +175,8 @@ func (f *FS) put(u *indexUpdate) error {
 	defer f.stateMu.Unlock()
 	f.state = f.index.current()
 	for rev := range u.revProps {
-		delete(f.edited, rev)
-		delete(f.pages, rev/64)
+		f.revisionProps.drop(revisionKey{f, rev})
+		f.edited.drop(revisionKey{f, rev / 64})
 	}
 	return nil
 }

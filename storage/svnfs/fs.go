@@ -60,8 +60,6 @@ type FS struct {
 
 	stateMu sync.Mutex // guards the rest
 	state   indexState
-	edited  map[svn.Revnum]svn.Props // revision properties that were read, edited or not
-	pages   map[svn.Revnum]uint64    // by the number of 64 revisions: a bit for each whose properties were edited
 	txns    map[string]*Txn
 	nextTxn int
 }
@@ -94,7 +92,7 @@ func open(repo *storage.Repo, c *caches) (*FS, error) {
 }
 
 func newFS(repo *storage.Repo, x *index, c *caches) *FS {
-	return &FS{caches: c, repo: repo, format: repo.Format(), index: x, state: x.current(), txns: map[string]*Txn{}, edited: map[svn.Revnum]svn.Props{}, pages: map[svn.Revnum]uint64{}}
+	return &FS{caches: c, repo: repo, format: repo.Format(), index: x, state: x.current(), txns: map[string]*Txn{}}
 }
 
 func (f *FS) close() error { return f.index.close() }
@@ -149,9 +147,10 @@ func (f *FS) RevProps(rev svn.Revnum) (svn.Props, error) {
 
 // revProps returns a revision's properties; they are shared.
 func (f *FS) revProps(rev svn.Revnum) (svn.Props, error) {
+	key, pageKey := revisionKey{f, rev}, revisionKey{f, rev / 64}
 	f.stateMu.Lock()
-	p, ok := f.edited[rev]
-	page, known := f.pages[rev/64]
+	p, ok := f.revisionProps.get(key)
+	page, known := f.edited.get(pageKey)
 	applied := f.state.applied
 	f.stateMu.Unlock()
 	if ok {
@@ -171,21 +170,11 @@ func (f *FS) revProps(rev svn.Revnum) (svn.Props, error) {
 	}
 	f.stateMu.Lock()
 	defer f.stateMu.Unlock()
-	if applied == f.state.applied {
-		f.keepProps(rev, p, page)
+	if applied == f.state.applied { // else they may have been edited since
+		f.revisionProps.put(key, p)
+		f.edited.put(pageKey, page)
 	}
 	return p, nil
-}
-
-// keepProps remembers a revision's properties, and which of the 64 revisions around it have edited ones.
-func (f *FS) keepProps(rev svn.Revnum, p svn.Props, page uint64) {
-	if len(f.edited) > 2_000 {
-		clear(f.edited)
-	}
-	if len(f.pages) > 10_000 {
-		clear(f.pages)
-	}
-	f.edited[rev], f.pages[rev/64] = p, page
 }
 
 // DatedRev returns the youngest revision that is not younger than t. Like Subversion, it takes for granted that dates do not
