@@ -233,37 +233,13 @@ func (f *FS) blob(id ID) ([]byte, error) {
 	return data, err
 }
 
-func (f *FS) node(id ID) (*record, error) {
-	if r, ok := f.nodes.get(id); ok {
-		return r, nil
-	}
-	data, err := f.blob(id)
-	if err != nil {
-		return nil, err
-	}
-	r, err := decodeNode(id, data)
-	if err == nil {
-		f.nodes.put(id, r)
-	}
-	return r, err
-}
+func (f *FS) node(id ID) (*record, error) { return decoded(f, &f.nodes, id, decodeNode) }
 
 func (f *FS) bucket(id ID) ([]Entry, error) {
 	if id.IsZero() {
 		return nil, nil
 	}
-	if b, ok := f.buckets.get(id); ok {
-		return b, nil
-	}
-	data, err := f.blob(id)
-	if err != nil {
-		return nil, err
-	}
-	b, err := decodeBucket(id, data)
-	if err == nil {
-		f.buckets.put(id, b)
-	}
-	return b, err
+	return decoded(f, &f.buckets, id, decodeBucket)
 }
 
 // nodeProps returns a node's properties; they are shared.
@@ -271,51 +247,37 @@ func (f *FS) nodeProps(id ID) (svn.Props, error) {
 	if id.IsZero() {
 		return svn.Props{}, nil
 	}
-	if p, ok := f.props.get(id); ok {
-		return p, nil
-	}
-	data, err := f.blob(id)
-	if err != nil {
-		return nil, err
-	}
+	return decoded(f, &f.props, id, decodeProps)
+}
+
+func decodeProps(id ID, data []byte) (svn.Props, error) {
 	p, err := svn.DecodeProps(data)
 	if err != nil {
 		return nil, fmt.Errorf("object %s: %w", id, err)
 	}
-	f.props.put(id, p)
 	return p, nil
 }
 
-// entry looks a name up in a directory.
-func (f *FS) entry(r *record, name string) (Entry, bool, error) {
-	if r.dir.buckets == nil {
-		e, ok := find(r.dir.inline, name)
-		return e, ok, nil
+// decoded returns what a blob says, from a cache if it is there.
+func decoded[V any](f *FS, c *cache[ID, V], id ID, decode func(ID, []byte) (V, error)) (v V, err error) {
+	if v, ok := c.get(id); ok {
+		return v, nil
 	}
-	b, err := f.bucket(r.dir.buckets[bucketOf(name, len(r.dir.buckets))])
+	data, err := f.blob(id)
 	if err != nil {
-		return Entry{}, false, err
+		return v, err
 	}
-	e, ok := find(b, name)
-	return e, ok, nil
+	if v, err = decode(id, data); err == nil {
+		c.put(id, v)
+	}
+	return v, err
 }
 
+// entry looks a name up in a directory.
+func (f *FS) entry(r *record, name string) (Entry, bool, error) { return r.dir.entry(name, f.bucket) }
+
 // entries returns all entries of a directory, sorted by name; they may be shared.
-func (f *FS) entries(r *record) ([]Entry, error) {
-	if r.dir.buckets == nil {
-		return r.dir.inline, nil
-	}
-	all := make([]Entry, 0, r.dir.count)
-	for _, id := range r.dir.buckets {
-		b, err := f.bucket(id)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, b...)
-	}
-	sortEntries(all)
-	return all, nil
-}
+func (f *FS) entries(r *record) ([]Entry, error) { return r.dir.entries(f.bucket) }
 
 // takeRevisions adds the revisions from a tip back to the last one that is known to an update of the index.
 func (f *FS) takeRevisions(u *indexUpdate, tip ID) error {

@@ -137,6 +137,17 @@ func (p *nodeParser) number(s string) int64 {
 
 func (p *nodeParser) rev(s string) svn.Revnum { return svn.Revnum(p.number(s)) }
 
+func (p *nodeParser) kind(s string) svn.Kind {
+	switch s {
+	case "file":
+		return svn.File
+	case "dir":
+		return svn.Dir
+	}
+	p.fail("kind")
+	return svn.None
+}
+
 func (p *nodeParser) part(s string) part {
 	rev, n, _ := strings.Cut(s, "-")
 	v := p.number(n)
@@ -191,14 +202,7 @@ func decodeNode(id ID, data []byte) (*record, error) {
 }
 
 func (p *nodeParser) head(r *record) {
-	switch p.need("kind", 1)[0] {
-	case "file":
-		r.kind = svn.File
-	case "dir":
-		r.kind = svn.Dir
-	default:
-		p.fail("kind")
-	}
+	r.kind = p.kind(p.need("kind", 1)[0])
 	f := p.need("id", 2)
 	r.node, r.copy = p.part(f[0]), p.part(f[1])
 	f = p.need("created", 2)
@@ -265,6 +269,36 @@ func bucketOf(name string, buckets int) int {
 		h = (h ^ uint32(name[i])) * 16777619
 	}
 	return int(h % uint32(buckets))
+}
+
+// entry looks a name up, given what reads a bucket.
+func (d *dirRef) entry(name string, bucket func(ID) ([]Entry, error)) (Entry, bool, error) {
+	in := d.inline
+	if d.buckets != nil {
+		var err error
+		if in, err = bucket(d.buckets[bucketOf(name, len(d.buckets))]); err != nil {
+			return Entry{}, false, err
+		}
+	}
+	e, ok := find(in, name)
+	return e, ok, nil
+}
+
+// entries returns all entries, sorted by name; they may be shared.
+func (d *dirRef) entries(bucket func(ID) ([]Entry, error)) ([]Entry, error) {
+	if d.buckets == nil {
+		return d.inline, nil
+	}
+	all := make([]Entry, 0, d.count)
+	for _, id := range d.buckets {
+		b, err := bucket(id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b...)
+	}
+	sortEntries(all)
+	return all, nil
 }
 
 func (d *dirRef) encode(b []byte) []byte {

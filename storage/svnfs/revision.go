@@ -78,15 +78,7 @@ func (p *nodeParser) change() (c svn.Change) {
 		p.fail("change")
 		return c
 	}
-	c.Action, c.Path = svn.ChangeAction(f[0][0]), f[3]
-	switch f[1] {
-	case "file":
-		c.Kind = svn.File
-	case "dir":
-		c.Kind = svn.Dir
-	default:
-		p.fail("kind of a change")
-	}
+	c.Action, c.Kind, c.Path = svn.ChangeAction(f[0][0]), p.kind(f[1]), f[3]
 	c.TextMod, c.PropMod, c.MergeinfoMod = f[2][0] == 't', f[2][1] == 'p', f[2][2] == 'm'
 	p.rest = rest
 	if from := p.line("from", 2); from != nil {

@@ -175,31 +175,16 @@ func (b *builder) record(id ID) (*record, error) {
 }
 
 func (b *builder) entry(r *record, name string) (Entry, bool, error) {
-	entries, err := b.entriesOf(r)
-	if err != nil {
-		return Entry{}, false, err
-	}
-	e, ok := find(entries, name)
-	return e, ok, nil
+	return r.dir.entry(name, b.bucketByID)
 }
 
-func (b *builder) entriesOf(r *record) ([]Entry, error) {
-	if r.dir.buckets == nil {
-		return r.dir.inline, nil
+func (b *builder) entriesOf(r *record) ([]Entry, error) { return r.dir.entries(b.bucketByID) }
+
+func (b *builder) bucketByID(id ID) ([]Entry, error) {
+	if entries, ok := b.madeBuckets[id]; ok {
+		return entries, nil
 	}
-	all := make([]Entry, 0, r.dir.count)
-	for _, id := range r.dir.buckets {
-		entries, ok := b.madeBuckets[id]
-		if !ok {
-			var err error
-			if entries, err = b.f.bucket(id); err != nil {
-				return nil, err
-			}
-		}
-		all = append(all, entries...)
-	}
-	sortEntries(all)
-	return all, nil
+	return b.f.bucket(id)
 }
 
 func (b *builder) propsOf(id ID) (svn.Props, error) {
