@@ -226,18 +226,13 @@ func readSpooled(path string) (*Segment, error) {
 	return &Segment{Header: h, size: info.Size(), path: path, found: true}, nil
 }
 
-// draft writes one segment, durably, under its first name: it is sealed once adopt has given it the last one. The syncs of the file and
-// of the directory are done side by side. After a crash it is taken for sealed, or is removed, by what the journal holds by then.
+// draft writes one segment, durably, under its first name: it is sealed once adopt has given it the last one. After a crash it is
+// taken for sealed, or is removed, by what the journal holds by then.
 func (s spool) draft(h Header, c Contents, k SealKeys) (*Segment, error) {
 	path := s.segmentPath(h.Number) + tmpSuffix
 	size, err := s.fill(path, func(f *os.File) (err error) {
 		h, err = WriteSegment(f, h, c, k, s.dir)
 		return err
-	}, func(f *os.File) error {
-		synced := make(chan error, 1)
-		go func() { synced <- syncFile(f) }()
-		err := s.sync()
-		return errors.Join(<-synced, err)
 	})
 	if err != nil {
 		return nil, err
@@ -261,16 +256,9 @@ func (s spool) writeStop(r stopRecord) error {
 	if err != nil {
 		return err
 	}
-	return s.create(s.stopPath(r.Mirror), func(f *os.File) error {
-		_, err := f.Write(raw)
-		return err
-	})
-}
-
-// create makes a file durably: all of it or nothing.
-func (s spool) create(path string, write func(*os.File) error) error {
+	path := s.stopPath(r.Mirror)
 	tmp := path + tmpSuffix
-	if _, err := s.fill(tmp, write, syncFile); err != nil {
+	if _, err := s.fill(tmp, func(f *os.File) error { _, err := f.Write(raw); return err }); err != nil {
 		return err
 	}
 	if err := s.place(tmp, path); err != nil {
@@ -280,8 +268,8 @@ func (s spool) create(path string, write func(*os.File) error) error {
 	return nil
 }
 
-// fill makes a file, or makes it anew, and syncs it.
-func (s spool) fill(path string, write, sync func(*os.File) error) (size int64, err error) {
+// fill makes a file, or makes it anew, durably. The syncs of the file and of the directory are done side by side.
+func (s spool) fill(path string, write func(*os.File) error) (size int64, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return 0, err
@@ -291,7 +279,10 @@ func (s spool) fill(path string, write, sync func(*os.File) error) (size int64, 
 		size, err = f.Seek(0, io.SeekEnd)
 	}
 	if err == nil {
-		err = sync(f)
+		synced := make(chan error, 1)
+		go func() { synced <- syncFile(f) }()
+		err = s.sync()
+		err = errors.Join(<-synced, err)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(path) // a full disk must not stay full for our leavings
