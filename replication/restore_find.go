@@ -111,10 +111,16 @@ func (ms *mirrorSet) allDown() error {
 
 // retry calls fn until it succeeds, fails for a reason that stays, or has failed Attempts times.
 func (ms *mirrorSet) retry(ctx context.Context, fn func() error) error {
+	return ms.retryUnless(ctx, []error{ErrNotFound, ErrDenied, ErrUnsupported}, fn)
+}
+
+// retryUnless is retry, given the reasons that stay.
+func (ms *mirrorSet) retryUnless(ctx context.Context, final []error, fn func() error) error {
 	pause := ms.o.Backoff
 	for try := 1; ; try++ {
 		err := fn()
-		if err == nil || try >= ms.o.Attempts || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDenied) || errors.Is(err, ErrUnsupported) || ctx.Err() != nil {
+		stays := slices.ContainsFunc(final, func(reason error) bool { return errors.Is(err, reason) })
+		if err == nil || stays || try >= ms.o.Attempts || ctx.Err() != nil {
 			return err
 		}
 		select {

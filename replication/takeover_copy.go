@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"time"
 )
 
 // CopyProgress is how far a comparison of mirrors has come.
@@ -106,24 +105,13 @@ func (c *copier) put(ctx context.Context, g *target, key string, data []byte) er
 
 // write retries a put: whether it was stored after all shows when its key is read.
 func (c *copier) write(ctx context.Context, g *target, fn func() error) error {
-	pause := c.ms.o.Backoff
-	for try := 1; ; try++ {
-		err := fn()
-		if err == nil || errors.Is(err, ErrExists) {
-			g.failed = 0
-			return err
-		}
-		if try >= c.ms.o.Attempts || errors.Is(err, ErrDenied) || ctx.Err() != nil {
-			g.failed++
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause):
-		}
-		pause *= 2
+	err := c.ms.retryUnless(ctx, []error{ErrExists, ErrDenied}, fn)
+	if err == nil || errors.Is(err, ErrExists) {
+		g.failed = 0
+	} else {
+		g.failed++
 	}
+	return err
 }
 
 // copyRoots writes every root record to every mirror: keys that are there already refuse it or take it again.

@@ -335,14 +335,9 @@ func (st *repoState) contentAt(number uint32, objects []graph.Object, pace func(
 }
 
 func (st *repoState) putIndexMeta(key, value []byte) error {
-	st.indexMu.RLock()
-	defer st.indexMu.RUnlock()
-	h, err := st.s.indexes.acquire(st)
-	if err != nil {
-		return err
-	}
-	defer st.s.indexes.release(h)
-	return h.value.Update(func(tx *bbolt.Tx) error { return tx.Bucket(indexMeta).Put(key, value) })
+	return st.openForWrite(func(db *bbolt.DB) error {
+		return db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(indexMeta).Put(key, value) })
+	})
 }
 
 // graphObjects returns the objects of a pack in the order of their offsets.

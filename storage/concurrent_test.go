@@ -28,13 +28,15 @@ func TestConcurrent(t *testing.T) {
 		all = append(all, repo)
 	}
 	var writers sync.WaitGroup
+	var over atomic.Bool
 	for i := range repos * pushers {
 		repo, branch := all[i%repos], fmt.Sprintf("refs/heads/%d", i)
 		writers.Go(func() { pushChain(t, repo, branch, pushes) })
 	}
-	stop := readBeside(t, s, all)
+	readers := readUntil(t, s, all, &over)
 	writers.Wait()
-	stop()
+	over.Store(true)
+	readers.Wait()
 	if seq, _, _ := s.Head(); seq != repos+repos*pushers*pushes {
 		t.Errorf("%d entries", seq)
 	}
@@ -58,31 +60,6 @@ func pushChain(t *testing.T, repo *storage.Repo, branch string, n int) {
 }
 
 // readEverything follows all refs that it sees: what a ref names must be there, whole, at once.
-// readBeside clones the repositories and checks the store, again and again, until it is stopped.
-func readBeside(t *testing.T, s *storage.Store, all []*storage.Repo) (stop func()) {
-	var readers sync.WaitGroup
-	var over atomic.Bool
-	for _, repo := range all {
-		readers.Go(func() {
-			for !over.Load() {
-				readEverything(t, repo)
-			}
-		})
-	}
-	readers.Go(func() {
-		for !over.Load() {
-			if report, err := s.Check(t.Context(), nil); err != nil || len(report.Problems) > 0 {
-				t.Errorf("check beside writers: %v %v", report.Problems, err)
-				return
-			}
-		}
-	})
-	return func() {
-		over.Store(true)
-		readers.Wait()
-	}
-}
-
 func readEverything(t *testing.T, repo *storage.Repo) {
 	refs, err := repo.Refs("", "", 0)
 	if err != nil {
@@ -98,4 +75,25 @@ func readEverything(t *testing.T, repo *storage.Repo) {
 	if _, err := repo.WritePack(t.Context(), &bytes.Buffer{}, storage.Selection{Wants: wants}, nil); err != nil {
 		t.Error(err)
 	}
+}
+
+// readUntil reads repositories, and checks the store, all the time until it is over.
+func readUntil(t *testing.T, s *storage.Store, repos []*storage.Repo, over *atomic.Bool) *sync.WaitGroup {
+	readers := new(sync.WaitGroup)
+	for _, repo := range repos {
+		readers.Go(func() {
+			for !over.Load() {
+				readEverything(t, repo)
+			}
+		})
+	}
+	readers.Go(func() {
+		for !over.Load() {
+			if report, err := s.Check(t.Context(), nil); err != nil || len(report.Problems) > 0 {
+				t.Errorf("check beside writers: %v %v", report.Problems, err)
+				return
+			}
+		}
+	})
+	return readers
 }

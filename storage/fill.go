@@ -125,18 +125,15 @@ func (st *repoState) fill() error {
 
 // fillBatch takes one large pack, or several small ones.
 func (st *repoState) fillBatch(batch []*freshPack) error {
-	st.indexMu.RLock()
-	defer st.indexMu.RUnlock()
-	h, err := st.s.indexes.acquire(st)
-	if err != nil {
-		return err
-	}
-	defer st.s.indexes.release(h)
+	return st.openForWrite(func(db *bbolt.DB) error { return st.fillInto(db, batch) })
+}
+
+func (st *repoState) fillInto(db *bbolt.DB, batch []*freshPack) error {
 	if !st.fresh.use(batch[0]) { // keeps its index file open
 		return nil
 	}
 	defer st.fresh.unuse(batch[0])
-	b := &indexBatch{st: st, db: h.value}
+	b := &indexBatch{st: st, db: db}
 	if err := b.addAll(batch); err != nil {
 		return err
 	}

@@ -281,3 +281,15 @@ func (st *repoState) withIndex(fn func(*bbolt.Tx) error) error {
 	defer st.s.indexes.release(h)
 	return h.value.View(fn)
 }
+
+// openForWrite calls fn with an index.db that it may write: no other takes its place meanwhile.
+func (st *repoState) openForWrite(fn func(*bbolt.DB) error) error {
+	st.indexMu.RLock()
+	defer st.indexMu.RUnlock()
+	h, err := st.s.indexes.acquire(st)
+	if err != nil {
+		return err
+	}
+	defer st.s.indexes.release(h)
+	return fn(h.value)
+}

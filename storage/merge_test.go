@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -298,8 +299,9 @@ func TestMergeConcurrent(t *testing.T) {
 		all = append(all, repo)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var writers, merger sync.WaitGroup
-	merger.Go(func() { s.Maintain(ctx, nil) })
+	var writers, maintenance sync.WaitGroup
+	var over atomic.Bool
+	maintenance.Go(func() { s.Maintain(ctx, nil) })
 	for i := range repos * pushers {
 		repo, branch := all[i%repos], fmt.Sprintf("refs/heads/%d", i)
 		writers.Go(func() {
@@ -316,11 +318,12 @@ func TestMergeConcurrent(t *testing.T) {
 			}
 		})
 	}
-	stop := readBeside(t, s, all)
+	readers := readUntil(t, s, all, &over)
 	writers.Wait()
-	stop()
+	over.Store(true)
 	cancel()
-	merger.Wait()
+	maintenance.Wait()
+	readers.Wait()
 	for _, repo := range all {
 		if stats := merge(t, repo); stats.Packs > 10 || stats.Leaving > 0 {
 			t.Errorf("%+v", stats)

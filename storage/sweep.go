@@ -251,15 +251,7 @@ func deleteBases(tx *bbolt.Tx, number uint32) error {
 
 // writeIndex makes one write of index.db.
 func (st *repoState) writeIndex(fn func(*bbolt.Tx) error) error {
-	st.indexMu.RLock()
-	defer st.indexMu.RUnlock()
-	h, err := st.s.indexes.acquire(st)
-	if err != nil {
-		return err
-	}
-	defer st.s.indexes.release(h)
-	b := &indexBatch{st: st, db: h.value}
-	return b.write(fn)
+	return st.openForWrite(func(db *bbolt.DB) error { return (&indexBatch{st: st, db: db}).write(fn) })
 }
 
 // sweepRequest asks the committer to forget the numbers of packs that are swept up.

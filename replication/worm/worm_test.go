@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -97,19 +96,7 @@ func (m *mirror) want(what string, got buckettest.Answer, status int, code strin
 // files returns the content of every file below dir but the lock.
 func (m *mirror) files(dir string) map[string]string {
 	m.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(filepath.Join(m.dir, dir), func(p string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(p)
-		out[p] = string(data)
-		return err
-	})
-	if err != nil {
-		m.Fatal(err)
-	}
-	return out
+	return tree(m, filepath.Join(m.dir, dir))
 }
 
 func TestWriteOnce(t *testing.T) {
