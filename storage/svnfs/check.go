@@ -102,7 +102,7 @@ func (f *FS) verifyIndex() error {
 	}
 	f.commitMu.Lock()
 	defer f.commitMu.Unlock()
-	if err := errors.Join(f.catchUp(), anew.catchUp(), f.index.flush(), x.flush()); err != nil {
+	if err := errors.Join(f.catchUp(), anew.catchUp(), f.index.flush(1), x.flush(1)); err != nil {
 		return err
 	}
 	for _, bucket := range [...][]byte{bucketRevs, bucketRevProps, bucketLocks, bucketView} {

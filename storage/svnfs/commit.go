@@ -57,26 +57,20 @@ func (t *Txn) commit(ctx context.Context, c Committer, m storage.Meta) (rev svn.
 		}
 		moves = append(moves, shown...)
 	}
-	facts := t.unlocked()
+	facts, u := t.unlocked(), newIndexUpdate()
+	if err := u.apply(facts, nil); err != nil {
+		return rev, e, err
+	}
 	e, err = c.Commit(ctx, f.repo, m, func(txn *storage.Txn) error { return b.fill(ctx, txn, facts, moves...) })
 	if err != nil {
 		return rev, e, err
 	}
-	u := newIndexUpdate()
 	u.applied, u.revs[rev] = e.Seq, place
 	for _, move := range moves[1:] {
 		u.moved[move.Name] = []movedRef{{rev, move.New}}
 	}
 	f.revisions.put(revisionKey{f, rev}, r)
-	if err = u.apply(facts, nil); err == nil {
-		err = f.put(u)
-	}
-	if err != nil {
-		// The revision is there: the journal says so, and the index is mended from it before the next commit.
-		f.stateMu.Lock()
-		f.state.youngest = rev
-		f.stateMu.Unlock()
-	}
+	f.put(u)
 	b.remember()
 	return rev, e, nil
 }

@@ -42,3 +42,8 @@ func (c *Cache) Get(key string) int    { n, _ := c.c.get(key); return n }
 func (c *Cache) Put(key string, n int) { c.c.put(key, n) }
 func (c *Cache) Drop(key string)       { c.c.drop(key) }
 func (c *Cache) Cost() int             { return c.c.used }
+
+// LimitIndex has svn.db not grow past a size.
+func (f *FS) LimitIndex(bytes int) { f.index.db.MaxSize = bytes }
+
+func (f *FS) VerifyIndex() error { return f.verifyIndex() }

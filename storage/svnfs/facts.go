@@ -87,8 +87,11 @@ func putLock(b *bbolt.Bucket, path string, lock *svn.Lock) error {
 // entryPage is how many entries are read at a time.
 const entryPage = 1000
 
-// catchUp brings the index up to the journal. Call it with commitMu held.
+// catchUp brings the index up to the journal, and makes room for one more update of it. Call it with commitMu held.
 func (f *FS) catchUp() error {
+	if err := f.index.flush(maxPending); err != nil {
+		return err
+	}
 	last, err := f.repo.LastEntry()
 	if err != nil {
 		return err
@@ -109,7 +112,8 @@ func (f *FS) catchUp() error {
 		if len(page) == 0 {
 			break
 		}
-		if err := f.put(u); err != nil {
+		f.put(u)
+		if err := f.index.flush(maxPending); err != nil {
 			return err
 		}
 	}
@@ -167,10 +171,8 @@ func (f *FS) takeView(u *indexUpdate, e storage.Entry) error {
 }
 
 // put makes an update of the index visible.
-func (f *FS) put(u *indexUpdate) error {
-	if err := f.index.update(u); err != nil {
-		return err
-	}
+func (f *FS) put(u *indexUpdate) {
+	f.index.update(u)
 	f.stateMu.Lock()
 	defer f.stateMu.Unlock()
 	f.state = f.index.current()
@@ -178,5 +180,4 @@ func (f *FS) put(u *indexUpdate) error {
 		f.revisionProps.drop(revisionKey{f, rev})
 		f.edited.drop(revisionKey{f, rev / 64})
 	}
-	return nil
 }

@@ -31,8 +31,8 @@ import (
 //	view      ref, NUL, revision -> the git commit that the ref was moved to, empty if it went
 //
 // It is made again from them when it is lost, of another version, or behind. So nothing waits for it to be durable: updates are kept in
-// memory, where reads see them, and written once there are many, or when the repository is closed. What a crash loses of them is taken
-// from the journal again.
+// memory, where reads see them, and written before a change once there are many, or when the repository is closed. What a crash loses of
+// them is taken from the journal again.
 var (
 	bucketMeta     = []byte("meta")
 	bucketRevs     = []byte("revs")
@@ -116,7 +116,7 @@ func tryIndex(repo *storage.Repo, path string) (*index, error) {
 }
 
 // close writes what is pending and closes the file.
-func (x *index) close() error { return errors.Join(x.flush(), x.db.Close()) }
+func (x *index) close() error { return errors.Join(x.flush(1), x.db.Close()) }
 
 var errIndexVersion = errors.New("svn.db is of another version")
 
@@ -239,8 +239,8 @@ type movedRef struct {
 	to  ID
 }
 
-// update makes an update visible, and writes what is pending once it is much.
-func (x *index) update(u *indexUpdate) error {
+// update makes an update visible. It cannot fail: the journal has it already.
+func (x *index) update(u *indexUpdate) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	p, s := x.pending, &x.state
@@ -264,24 +264,15 @@ func (x *index) update(u *indexUpdate) error {
 	}
 	p.applied, s.applied = u.applied, u.applied
 	x.count += 1 + len(u.revs) + len(u.revProps) + len(u.locks) + len(u.moved)
-	if x.count < maxPending {
-		return nil
-	}
-	return x.write()
 }
 
-// flush writes what is pending.
-func (x *index) flush() error {
+// flush writes what is pending, if it is so much.
+func (x *index) flush(least int) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.count == 0 {
+	if x.count < least {
 		return nil
 	}
-	return x.write()
-}
-
-// write writes what is pending. Call it with mu held.
-func (x *index) write() error {
 	if err := x.db.Update(x.pending.put); err != nil {
 		return fmt.Errorf("%s: %w", indexFile, err)
 	}

@@ -348,14 +348,15 @@ func (f *FS) SetUUID(ctx context.Context, c Committer, m storage.Meta, uuid stri
 
 // commitFacts writes an entry of facts and takes it into the index. Call it with commitMu held.
 func (f *FS) commitFacts(ctx context.Context, c Committer, m storage.Meta, facts []fact) (storage.Entry, error) {
+	u := newIndexUpdate()
+	if err := u.apply(facts, f.revProps); err != nil {
+		return storage.Entry{}, err
+	}
 	e, err := c.Commit(ctx, f.repo, m, func(txn *storage.Txn) error { return setFacts(txn, facts) })
 	if err != nil {
 		return e, err
 	}
-	u := newIndexUpdate()
 	u.applied = e.Seq
-	if err := u.apply(facts, f.revProps); err != nil {
-		return e, err
-	}
-	return e, f.put(u)
+	f.put(u)
+	return e, nil
 }
