@@ -3,6 +3,9 @@ package svnfs_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -81,5 +84,40 @@ func TestIndexCannotBeWritten(t *testing.T) {
 	}
 	if err := w.fs.VerifyIndex(); err != nil {
 		t.Error(err)
+	}
+}
+
+// openFiles returns what files below a directory this process has open.
+func openFiles(t *testing.T, dir string) (open []string) {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(fds) == 0 {
+		t.Skip("no /proc")
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, dir) {
+			open = append(open, to)
+		}
+	}
+	return open
+}
+
+// TestAbortClosesSources gives transactions up in the middle of a large text's delta: the pack that the old text is read from must not
+// stay open.
+func TestAbortClosesSources(t *testing.T) {
+	w := newWorld(t)
+	random := make([]byte, 2<<20)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	w.commit("put /big " + string(random))
+	txn := w.begin(1)
+	if _, err := txn.ApplyTextDelta("/big", ""); err != nil {
+		t.Fatal(err)
+	}
+	txn.Abort()
+	w.release()
+	w.reg.Close()
+	w.store.Close()
+	if open := openFiles(t, w.dir); len(open) > 0 {
+		t.Errorf("still open: %q", open)
 	}
 }

@@ -44,6 +44,8 @@ type texts struct {
 
 	shared *os.File // nil until it is needed
 	end    int64
+
+	sources map[io.Closer]bool // old texts that are being read; they hold files of the store
 }
 
 // begin begins a text.
@@ -91,6 +93,9 @@ func (t *texts) keep(s *spool) error {
 func (t *texts) close() {
 	for _, s := range t.spools {
 		s.close()
+	}
+	for source := range t.sources {
+		source.Close()
 	}
 	if t.shared != nil {
 		t.shared.Close()
@@ -251,7 +256,11 @@ func (t *Txn) ApplyTextDelta(path, baseMD5 string) (svn.WindowHandler, error) {
 		source.Close()
 		return nil, err
 	}
-	return &deltaWriter{svndiff.NewApplier(source, w, nil), source, w}, nil
+	if t.texts.sources == nil {
+		t.texts.sources = map[io.Closer]bool{}
+	}
+	t.texts.sources[source] = true
+	return &deltaWriter{svndiff.NewApplier(source, w, nil), t, source, w}, nil
 }
 
 // ChecksumMismatch returns the error that clients know for a text that is not what it should be.
@@ -261,12 +270,14 @@ func ChecksumMismatch(what, expected, actual string) error {
 
 type deltaWriter struct {
 	*svndiff.Applier
+	t      *Txn
 	source io.Closer
 	target io.Closer
 }
 
 // Close ends the text.
 func (w *deltaWriter) Close() error {
+	delete(w.t.texts.sources, w.source)
 	w.source.Close()
 	return w.target.Close()
 }
