@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"holdfast/storage"
 	"holdfast/storage/svn"
@@ -120,4 +121,87 @@ func TestAbortClosesSources(t *testing.T) {
 	if open := openFiles(t, w.dir); len(open) > 0 {
 		t.Errorf("still open: %q", open)
 	}
+}
+
+// TestOddUUID gives the repository uuids that a dump may have. As in Subversion, those that are none are refused; after the others it can
+// be committed to.
+func TestOddUUID(t *testing.T) {
+	for _, uuid := range []string{"a>b <c", "\x00\r\t", "ü\xff", " ", "6F2C1C1A-0000-4000-8000-00000000000Z", "6F2C1C1A-0000-4000-8000-000000000001\n",
+		"6F2C1C1A-0000-4000-8000-00000000000a"} {
+		w := newWorld(t)
+		w.commit("mkdir /trunk", "put /trunk/f 1")
+		_, err := w.fs.SetUUID(context.Background(), svnfs.Direct, w.meta(), uuid)
+		if good := len(uuid) == 36 && uuid[35] == 'a'; good != (err == nil) || !good && svn.CodeOf(err) != svn.ErrBadUUID {
+			t.Errorf("%q: %v", uuid, err)
+		}
+		if _, err := w.try(w.begin(1, "put /trunk/f 2")); err != nil {
+			t.Errorf("after %q: %v", uuid, err)
+		}
+		w.loseIndex()
+		if got := w.fs.UUID(); err == nil && got != uuid {
+			t.Errorf("%q became %q", uuid, got)
+		}
+	}
+}
+
+// TestOddRevProps sets revision properties with names and values of any bytes: what is taken is as it was after a restart.
+func TestOddRevProps(t *testing.T) {
+	w := newWorld(t)
+	w.commit("mkdir /a")
+	taken := svn.Props{}
+	for _, name := range []string{"ok", "\xff", "a\nb", "\x00", "ü", "a<&>b", strings.Repeat("n", 70_000)} {
+		if err := w.setRevProp(1, name, name); err == nil {
+			taken[name] = name
+		} else if utf8.ValidString(name) {
+			t.Errorf("%.20q is refused: %v", name, err)
+		}
+	}
+	check := func() {
+		t.Helper()
+		for name, value := range taken {
+			if got := w.revProp(1, name); got != value {
+				t.Errorf("%.20q is %.20q", name, got)
+			}
+		}
+		if err := w.fs.VerifyIndex(); err != nil {
+			t.Error(err)
+		}
+	}
+	check()
+	w.reopen()
+	check()
+	w.loseIndex()
+	check()
+}
+
+// TestOddLogs commits what authors, dates and messages may be: before 1970, after 9999, no date at all, not in UTF-8.
+func TestOddLogs(t *testing.T) {
+	w := newWorld(t)
+	w.commit("mkdir /trunk")
+	for _, value := range []string{
+		"", "\xff\xfe", "a\x00b", "<", "a>b", "\n", "\r\n", " \u2028 ", "1969-12-31T23:59:59.999999Z", "0001-01-01T00:00:00.000000Z", "-100",
+		"9999-12-31T23:59:59.999999Z", "10000-01-01T00:00:00.000000Z", "2026-13-01T00:00:00.000000Z", strings.Repeat("long ", 1<<16),
+	} {
+		txn, err := w.fs.Begin(w.fs.Youngest(), svnfs.TxnOptions{KeepDate: true,
+			Props: svn.Props{svn.PropAuthor: value, svn.PropDate: value, svn.PropLog: value, value: value}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := edit(w, txn, "put /trunk/f "+fmt.Sprint(w.fs.Youngest())); err != nil {
+			t.Fatal(err)
+		}
+		rev, err := w.try(txn)
+		if err != nil {
+			t.Errorf("%.20q: %v", value, err)
+			continue
+		}
+		if props, err := w.fs.RevProps(rev); err != nil || props[svn.PropLog] != value || props[svn.PropDate] != value {
+			t.Errorf("%.20q became %.20q, %v", value, props[svn.PropLog], err)
+		}
+	}
+	w.loseIndex()
+	if err := w.fs.Verify(context.Background(), 0, w.fs.Youngest(), nil); err != nil {
+		t.Error(err)
+	}
+	w.fs.DatedRev(w.clock)
 }

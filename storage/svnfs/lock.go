@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.etcd.io/bbolt"
 
@@ -301,6 +302,10 @@ func (f *FS) ChangeRevProp(ctx context.Context, c Committer, m storage.Meta, rev
 	if err := f.catchUp(); err != nil {
 		return storage.Entry{}, err
 	}
+	change, err := revPropChange(rev, svn.PropChange{Name: name, Value: value})
+	if err != nil {
+		return storage.Entry{}, err
+	}
 	props, err := f.revProps(rev)
 	if err != nil {
 		return storage.Entry{}, err
@@ -308,7 +313,7 @@ func (f *FS) ChangeRevProp(ctx context.Context, c Committer, m storage.Meta, rev
 	if now, ok := props[name]; expect != nil && ((expect.Value != nil) != ok || ok && *expect.Value != now) {
 		return storage.Entry{}, svn.Errorf(svn.ErrFSPropBasevalueMismatch, "revprop '%s' has unexpected value in filesystem", name)
 	}
-	return f.commitFacts(ctx, c, m, []fact{revPropChange(rev, svn.PropChange{Name: name, Value: value})})
+	return f.commitFacts(ctx, c, m, []fact{change})
 }
 
 // ChangeRevProps makes several changes of a revision's properties, which must not be none, in one entry.
@@ -322,22 +327,33 @@ func (f *FS) ChangeRevProps(ctx context.Context, c Committer, m storage.Meta, re
 		return storage.Entry{}, err
 	}
 	var facts []fact
-	for _, change := range changes {
-		facts = append(facts, revPropChange(rev, change))
+	for _, c := range changes {
+		change, err := revPropChange(rev, c)
+		if err != nil {
+			return storage.Entry{}, err
+		}
+		facts = append(facts, change)
 	}
 	return f.commitFacts(ctx, c, m, facts)
 }
 
-func revPropChange(rev svn.Revnum, c svn.PropChange) fact {
+// revPropChange returns the fact of a change. JSON has no names that are not UTF-8: it would put others in their place.
+func revPropChange(rev svn.Revnum, c svn.PropChange) (fact, error) {
+	if !utf8.ValidString(c.Name) {
+		return fact{}, svn.Errorf(svn.ErrBadPropertyValue, "Property name '%q' is not in UTF-8", c.Name)
+	}
 	p := &revPropFact{Rev: rev, Name: c.Name}
 	if c.Value != nil {
 		p.Value = append([]byte{}, *c.Value...)
 	}
-	return fact{RevProp: p}
+	return fact{RevProp: p}, nil
 }
 
-// SetUUID gives the repository another uuid.
+// SetUUID gives the repository another uuid, which must be one: it is part of the commits of all revisions to come.
 func (f *FS) SetUUID(ctx context.Context, c Committer, m storage.Meta, uuid string) (storage.Entry, error) {
+	if !isUUID(uuid) {
+		return storage.Entry{}, svn.Errorf(svn.ErrBadUUID, "Malformed UUID '%s'", uuid)
+	}
 	f.commitMu.Lock()
 	defer f.commitMu.Unlock()
 	if err := f.catchUp(); err != nil {
