@@ -23,5 +23,5 @@ func (s *Store) Scratch() (*os.File, error) {
 	return f, nil
 }
 
-// NoSync reports whether Options.NoSync is set: what is kept beside the store need not be synced either.
-func (s *Store) NoSync() bool { return s.opts.NoSync }
+// Options returns the options in force: what is kept beside the store has the same limits.
+func (s *Store) Options() Options { return s.opts }

@@ -326,6 +326,11 @@ func (b *builder) revision(r *revision, parent ID, uuid string) revPlace {
 
 // fill puts the objects, the refs and facts into a storage transaction.
 func (b *builder) fill(ctx context.Context, txn *storage.Txn, facts []fact, moves ...storage.RefUpdate) error {
+	for _, o := range b.objects {
+		if limit := b.f.repo.Store().Options().MaxReadBytes; int64(len(o.data)) > limit { // it could not be read again
+			return svn.Wrap(storage.ErrTooLarge, svn.ErrFSGeneral, "The revision's changes, or properties, take more than %d bytes", limit)
+		}
+	}
 	if err := b.send(ctx, txn); err != nil {
 		return fmt.Errorf("revision %d: %w", b.rev, err)
 	}

@@ -2,6 +2,7 @@ package svnfs_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -204,4 +205,62 @@ func TestOddLogs(t *testing.T) {
 		t.Error(err)
 	}
 	w.fs.DatedRev(w.clock)
+}
+
+// A bomb is a delta of a few bytes that makes a long text: the limit for an object must hold while it is written, not only once all of it
+// is on the disk.
+func TestBomb(t *testing.T) {
+	w := newWorldWith(t, storage.Options{NoSync: true, MaxObjectBytes: 1 << 20})
+	w.commit("put /f 1")
+	txn := w.begin(1)
+	h, err := txn.ApplyTextDelta("/f", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	window := &svn.Window{TargetLen: svn.MaxWindow, NewData: []byte("x"),
+		Ops: []svn.Op{{Action: svn.FromNew, Len: 1}, {Action: svn.FromTarget, Len: svn.MaxWindow - 1}}}
+	for n := 0; ; n += svn.MaxWindow {
+		if err := h.Window(window); errors.Is(err, storage.ErrTooLarge) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if n > 2<<20 {
+			t.Fatal("there is no end to it")
+		}
+	}
+	txn.Abort()
+	w.commitSilently("put /f " + strings.Repeat("x", 1<<20))
+}
+
+// commitSilently commits without a message.
+func (w *world) commitSilently(edits ...string) {
+	w.t.Helper()
+	txn := w.begin(w.fs.Youngest(), edits...)
+	txn.SetProp(svn.PropLog, nil)
+	if _, err := w.try(txn); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestTooLargeToRead sets a property that is larger than what can be held in memory: who could not read it again could not mend it.
+func TestTooLargeToRead(t *testing.T) {
+	w := newWorldWith(t, storage.Options{NoSync: true, MaxReadBytes: 100 << 10})
+	w.commit("put /f 1")
+	long := strings.Repeat("x", 200<<10)
+	if _, err := w.try(w.begin(1, "set /f long "+long)); !errors.Is(err, storage.ErrTooLarge) {
+		t.Error(err)
+	}
+	txn, err := w.fs.Begin(1, svnfs.TxnOptions{Props: svn.Props{svn.PropLog: long}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.try(txn); !errors.Is(err, storage.ErrTooLarge) {
+		t.Error(err)
+	}
+	w.commitSilently("set /f short x", "put /f "+long)
+	w.loseIndex()
+	if err := w.fs.Verify(context.Background(), 0, w.fs.Youngest(), nil); err != nil {
+		t.Error(err)
+	}
 }

@@ -99,7 +99,7 @@ func tryIndex(repo *storage.Repo, path string) (*index, error) {
 		return nil, err
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, InitialMmapSize: 256 << 20, NoSync: repo.Store().NoSync(),
+		Timeout: time.Second, FreelistType: bbolt.FreelistMapType, NoFreelistSync: true, InitialMmapSize: 256 << 20, NoSync: repo.Store().Options().NoSync,
 	})
 	if err != nil {
 		return nil, err

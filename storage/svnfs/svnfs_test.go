@@ -22,6 +22,7 @@ import (
 type world struct {
 	t     testing.TB
 	dir   string
+	o     storage.Options
 	store *storage.Store
 	repo  *storage.Repo
 	fs    *svnfs.FS
@@ -31,9 +32,11 @@ type world struct {
 	release func()
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldWith(t, storage.Options{NoSync: true}) }
+
+func newWorldWith(t testing.TB, o storage.Options) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	w := &world{t: t, dir: t.TempDir(), o: o, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	w.openStore()
 	repo, err := w.store.Create(storage.NewRepoID(), storage.RepoInit{SCM: storage.Svn, Format: object.SHA1, Head: "refs/heads/main"})
 	if err != nil {
@@ -54,7 +57,7 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) openStore() {
 	var err error
-	if w.store, err = storage.Open(w.dir, storage.Options{NoSync: true}); err != nil {
+	if w.store, err = storage.Open(w.dir, w.o); err != nil {
 		w.t.Fatal(err)
 	}
 }

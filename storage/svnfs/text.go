@@ -20,6 +20,7 @@ import (
 // its file, or in the file that the transaction's texts share.
 type spool struct {
 	store *storage.Store
+	max   int64 // how long it may get: no longer text can be committed
 	mem   []byte
 	file  *os.File
 	at    int64 // where it begins in file
@@ -102,9 +103,14 @@ func (t *texts) close() {
 	}
 }
 
-func newSpool(s *storage.Store) *spool { return &spool{store: s, md5: md5.New(), sha1: sha1.New()} }
+func newSpool(s *storage.Store) *spool {
+	return &spool{store: s, max: s.Options().MaxObjectBytes, md5: md5.New(), sha1: sha1.New()}
+}
 
 func (s *spool) Write(p []byte) (int, error) {
+	if int64(len(p)) > s.max-s.size {
+		return 0, svn.Wrap(storage.ErrTooLarge, svn.ErrFSGeneral, "A text has more than %d bytes", s.max)
+	}
 	s.md5.Write(p)
 	s.sha1.Write(p)
 	s.size += int64(len(p))
