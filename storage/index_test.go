@@ -1,10 +1,12 @@
 package storage_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"holdfast/storage"
@@ -143,4 +145,38 @@ func openFiles(t *testing.T, s *storage.Store) (n int) {
 		}
 	}
 	return n
+}
+
+// TestIndexOutlivesTheSystem reads a repository while the system does not let index.db be opened. The loop of links stands for too many
+// open files: to make the index anew takes reading every pack.
+func TestIndexOutlivesTheSystem(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, noSync())
+	repo, tip := tinyRepo(t, s)
+	if err := s.Fill(repo.ID()); err != nil {
+		t.Fatal(err)
+	}
+	db := s.IndexPath(repo.ID())
+	s.Close()
+	if err := errors.Join(os.Rename(db, db+".away"), os.Symlink(filepath.Base(db), db)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, noSync())
+	repo, err := s.Repo(repo.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := repo.ReadObject(tip); !errors.Is(err, syscall.ELOOP) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(db); err != nil {
+		t.Errorf("it was removed: %v", err)
+	}
+	if err := os.Rename(db+".away", db); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := repo.ReadObject(tip); err != nil {
+		t.Error(err)
+	}
+	mustCheck(t, s)
 }

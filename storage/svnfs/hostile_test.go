@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
@@ -262,5 +263,56 @@ func TestTooLargeToRead(t *testing.T) {
 	w.loseIndex()
 	if err := w.fs.Verify(context.Background(), 0, w.fs.Youngest(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestIndexOutlivesTheSystem opens the repository while the system does not let svn.db be opened. The loop of links stands for too many
+// open files: what is there must not be taken for broken, and be removed.
+func TestIndexOutlivesTheSystem(t *testing.T) {
+	w := newWorld(t)
+	w.release()
+	w.reg.Close()
+	path := w.repo.SidePath("svn.db")
+	if err := errors.Join(os.Rename(path, path+".away"), os.Symlink("svn.db", path)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := svnfs.NewRegistry(0).Open(w.repo); !errors.Is(err, syscall.ELOOP) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("it was removed: %v", err)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	w.openFS()
+}
+
+// TestIndexBroken has files in the place of svn.db that are none, and some that are cut off.
+func TestIndexBroken(t *testing.T) {
+	w := newWorld(t)
+	w.commit("put /f 1")
+	w.reopen()
+	path := w.repo.SidePath("svn.db")
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"empty": {}, "short": whole[:100], "one page": whole[:4096], "text": []byte(strings.Repeat("no database\n", 10_000)),
+		"zeros": make([]byte, len(whole)), "no metas": append(make([]byte, 8192), whole[8192:]...),
+	} {
+		w.release()
+		w.reg.Close()
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.openFS()
+		if got := w.revProp(1, svn.PropAuthor); got != "alice" {
+			t.Errorf("%s: %q", name, got)
+		}
+		if err := w.fs.VerifyIndex(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

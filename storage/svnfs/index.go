@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -85,7 +86,8 @@ type revPlace struct {
 func openIndex(repo *storage.Repo) (*index, error) {
 	path := repo.SidePath(indexFile)
 	x, err := tryIndex(repo, path)
-	if err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.Is(err, fs.ErrPermission) {
+	// What the system says, too many open files, say, is not about what is in the file.
+	if system := syscall.Errno(0); err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.As(err, &system) {
 		return x, err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
