@@ -185,7 +185,10 @@ func (m *Mirror) putRoot(ctx context.Context) error {
 // because the key was taken, which either stops the mirror or leaves the entries to be sealed again.
 func (m *Mirror) Ship(ctx context.Context, s *Segment) error {
 	if s.found && !s.checked.Load() {
-		if err := s.verify(); err != nil {
+		if err := s.verify(); unopened(err) {
+			m.failed(fmt.Errorf("%w: %w", errLocal, err))
+			return err
+		} else if err != nil {
 			m.needHeal(err.Error())
 			return nil
 		}

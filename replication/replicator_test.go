@@ -84,10 +84,10 @@ func (h *host) open() (*replication.Replicator, error) {
 // start opens the host and runs it. The cleanup stops it.
 func (h *host) start() {
 	h.t.Helper()
-	r, err := h.open()
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	h.run(must(h.open())(h.t))
+}
+
+func (h *host) run(r *replication.Replicator) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

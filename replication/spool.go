@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"holdfast/storage"
@@ -145,6 +146,9 @@ func (s spool) scanFile(f fs.DirEntry, found *spooled, log *slog.Logger) error {
 // need heal, and the host goes on.
 func (s spool) scanSegment(path string, found *spooled, log *slog.Logger) error {
 	seg, err := readSpooled(path)
+	if unopened(err) {
+		return err
+	}
 	if err == nil && s.segmentPath(seg.Header.Number) != path {
 		err = fmt.Errorf("it holds segment %d", seg.Header.Number)
 	}
@@ -158,9 +162,13 @@ func (s spool) scanSegment(path string, found *spooled, log *slog.Logger) error 
 	return os.Rename(path, path+damagedSuffix)
 }
 
-// scanDraft takes in a segment that may have been sealed before its rename was durable. One that is not complete was never sent.
+// scanDraft takes in a segment that may have been sealed before its rename was durable. One that is not complete was never sent. One that
+// cannot be read may have been, so that its number must not be given again: the host does not start.
 func (s spool) scanDraft(path string, found *spooled) error {
 	seg, err := readSpooled(path)
+	if unopened(err) || errors.Is(err, syscall.EIO) {
+		return err
+	}
 	if err != nil || s.segmentPath(seg.Header.Number)+tmpSuffix != path {
 		return os.Remove(path)
 	}
@@ -195,6 +203,13 @@ func (s spool) scanStop(path string, found *spooled) error {
 		return nil
 	}
 	return os.Remove(path)
+}
+
+// unopened reports whether an error is the system's, which has too many files open, say, or keeps this one for another user: it says
+// nothing about what is in the file. That it is gone, or that the disk has lost a part of it, does.
+func unopened(err error) bool {
+	var system syscall.Errno
+	return errors.As(err, &system) && system != syscall.EIO && system != syscall.ENOENT
 }
 
 // readSpooled reads the header of a segment in the spool. The body is checked before it is first sent.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,6 +196,67 @@ func TestDamagedSpool(t *testing.T) {
 				}
 				if h.status("aws").Acked != seq || h.holders(seq) != 2 {
 					t.Errorf("%+v", h.r.Status())
+				}
+			})
+		})
+	}
+}
+
+// The system may not let a file of the spool be opened: too many are open, or they are another user's. A loop of links stands for that
+// here. What is in the file is as good as before.
+func TestSpoolOutlivesTheSystem(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		suffix string // what the file's name ends in before the host is started
+		opened bool   // the host has read the file once by then
+	}{
+		{"sealed", "", false},
+		{"draft", ".tmp", false},
+		{"shipped later", "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := newHost(t)
+				up := down(h.buckets[2])
+				h.start()
+				for i := range 3 {
+					h.mustAck(h.push(fmt.Sprint("PACK ", i)))
+				}
+				h.stop()
+				up()
+				sealed := filepath.Join(h.dir, h.spoolFiles(".segment")[0])
+				path := sealed + c.suffix
+				if err := os.Rename(sealed, path); err != nil {
+					t.Fatal(err)
+				}
+				hide := func() {
+					if err := errors.Join(os.Rename(path, path+".away"), os.Symlink(filepath.Base(path), path)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				show := func() {
+					if err := os.Rename(path+".away", path); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if c.opened {
+					r := must(h.open())(t)
+					hide()
+					h.run(r)
+					time.Sleep(time.Second)
+					show()
+				} else {
+					hide()
+					if _, err := h.open(); !errors.Is(err, syscall.ELOOP) {
+						t.Errorf("opened: %v", err)
+					}
+					show()
+					h.start()
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if s := h.status("wasabi"); s.State != replication.StateOK || s.Acked != 3 {
+					t.Errorf("%+v", s)
 				}
 			})
 		})
