@@ -57,3 +57,18 @@ func BenchmarkOpen(b *testing.B) {
 		b.Fatal(err, report.Problems)
 	}
 }
+
+// BenchmarkDelete deletes all of a directory's 20,000 directories, one by one, and commits.
+func BenchmarkDelete(b *testing.B) {
+	w := newWorld(b)
+	var add, remove []string
+	for i := range 20_000 {
+		add, remove = append(add, fmt.Sprintf("mkdir /d%d", i)), append(remove, fmt.Sprintf("rm /d%d", i))
+	}
+	for b.Loop() {
+		b.StopTimer()
+		w.commit(add...)
+		b.StartTimer()
+		w.commit(remove...)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"holdfast/storage/svn"
+	"holdfast/storage/svn/mergeinfo"
 )
 
 // slot finds where a path is, or would be: the directory, which exists, and what is there now, nil for nothing.
@@ -94,6 +95,7 @@ func (t *Txn) Delete(path string) error {
 		return err
 	}
 	dir.set(name, &change{entry: Entry{Name: name}})
+	t.forgetBelow(path, now)
 	t.changed(path, svn.Change{Action: svn.Deleted, Kind: now.Kind()})
 	return nil
 }
@@ -152,6 +154,7 @@ func (t *Txn) put(from *Root, fromPath, path string, change func(*record) *chang
 	c := change(src.rec)
 	c.entry.Name = name
 	dir.set(name, c)
+	t.forgetBelow(path, now)
 	t.changed(path, svn.Change{Action: action, Kind: src.Kind(), CopyFrom: &svn.CopyFrom{Path: fromPath, Rev: from.rev}})
 	return nil
 }
@@ -184,6 +187,19 @@ func (t *Txn) SetNodeProp(path, name string, value *string) error {
 	return nil
 }
 
+// forgetBelow forgets the changes below a path where gone, nil for nothing, is no more. Below what the transaction had not changed
+// there are none: to look for them each time would take a time that is quadratic in what is deleted.
+func (t *Txn) forgetBelow(path string, gone *Node) {
+	if gone == nil || gone.m == nil || gone.Kind() != svn.Dir {
+		return
+	}
+	for p := range t.changes {
+		if _, below := svn.Rel(path, p); below && p != path {
+			delete(t.changes, p)
+		}
+	}
+}
+
 // changed records a change of a path, on top of those before.
 func (t *Txn) changed(path string, c svn.Change) {
 	c.Path = path
@@ -209,13 +225,6 @@ func (t *Txn) changed(path string, c svn.Change) {
 		c.Action = svn.Replaced
 		t.changes[path] = &c
 	}
-	if wasDir := old != nil && old.Kind == svn.Dir || c.Kind == svn.Dir; wasDir && (c.Action == svn.Deleted || c.Action == svn.Replaced) {
-		for p := range t.changes {
-			if _, below := svn.Rel(path, p); below && p != path {
-				delete(t.changes, p)
-			}
-		}
-	}
 	if c.Action == svn.Replaced && t.deleted[path] == nil {
 		t.deleted[path] = &svn.Change{Path: path, Action: svn.Deleted, Kind: c.Kind}
 	}
@@ -227,11 +236,6 @@ func (t *Txn) Changes() []svn.Change {
 	for _, c := range t.changes {
 		list = append(list, *c)
 	}
-	slices.SortFunc(list, func(a, b svn.Change) int { return comparePaths(a.Path, b.Path) })
+	slices.SortFunc(list, func(a, b svn.Change) int { return mergeinfo.ComparePaths(a.Path, b.Path) })
 	return list
-}
-
-// comparePaths sorts a directory right before what is below it.
-func comparePaths(a, b string) int {
-	return strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
 }

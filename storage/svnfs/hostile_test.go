@@ -316,3 +316,32 @@ func TestIndexBroken(t *testing.T) {
 		}
 	}
 }
+
+// TestChangesBelow has changes below a directory that goes away in the same transaction.
+func TestChangesBelow(t *testing.T) {
+	w := newWorld(t)
+	w.commit("mkdir /a", "mkdir /a/d", "put /a/d/f 1", "put /a/g 1", "mkdir /b", "put /ab 1")
+	for _, c := range []struct {
+		edits []string
+		want  string
+	}{
+		{[]string{"put /a/d/f 2", "put /a/g 2", "put /ab 2", "rm /a"}, "D /a, M /ab"},
+		{[]string{"put /a/d/f 2", "rm /a/d", "put /a/g 2"}, "D /a/d, M /a/g"},
+		{[]string{"mkdir /n", "put /n/f 1", "put /nf 1", "rm /n"}, "A /nf"},
+		{[]string{"put /a/d/f 2", "cp 1 /b /a"}, "R /a"},
+		{[]string{"put /a/d/f 2", "cp 1 /ab /a"}, "R /a"},
+		{[]string{"put /a/d/f 2", "rm /a", "cp 1 /a /a", "put /a/g 3"}, "R /a, M /a/g"},
+		{[]string{"cp 1 /a /c", "put /c/d/f 2", "rm /c/d", "mkdir /c/d"}, "A /c, R /c/d"},
+		{[]string{"cp 1 /a /c", "put /c/d/f 2", "rm /c"}, ""},
+		{[]string{"rm /a/d", "mkdir /a/d", "put /a/d/x 1", "rm /a/d"}, "D /a/d"},
+		{[]string{"rm /a/d/f", "rm /a/d", "put /a/d 1"}, "R /a/d"},
+	} {
+		var got []string
+		for _, change := range w.begin(1, c.edits...).Changes() {
+			got = append(got, string(change.Action)+" "+change.Path)
+		}
+		if s := strings.Join(got, ", "); s != c.want {
+			t.Errorf("%q: %s, want %s", c.edits, s, c.want)
+		}
+	}
+}

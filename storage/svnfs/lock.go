@@ -13,6 +13,7 @@ import (
 
 	"holdfast/storage"
 	"holdfast/storage/svn"
+	"holdfast/storage/svn/mergeinfo"
 )
 
 // Lock returns the lock of a path, nil if there is none or it has expired.
@@ -60,7 +61,7 @@ func (f *FS) locksAt(path string, below bool) ([]svn.Lock, error) {
 			locks = append(locks, *l)
 		}
 	}
-	slices.SortFunc(locks, func(a, b svn.Lock) int { return comparePaths(a.Path, b.Path) })
+	slices.SortFunc(locks, func(a, b svn.Lock) int { return mergeinfo.ComparePaths(a.Path, b.Path) })
 	return locks, nil
 }
 
@@ -182,7 +183,7 @@ func (f *FS) SetLocks(ctx context.Context, c Committer, m storage.Meta, user str
 		return nil, storage.Entry{}, f.noUser()
 	}
 	targets = slices.Clone(targets)
-	slices.SortFunc(targets, func(a, b LockTarget) int { return comparePaths(a.Path, b.Path) })
+	slices.SortFunc(targets, func(a, b LockTarget) int { return mergeinfo.ComparePaths(a.Path, b.Path) })
 	return f.changeLocks(ctx, c, m, func(root *Root) (results []LockResult, facts []fact) {
 		for _, t := range targets {
 			if err := f.checkLock(root, t, steal); err != nil {
@@ -263,7 +264,7 @@ func (f *FS) Unlocks(ctx context.Context, c Committer, m storage.Meta, user stri
 	for path := range tokens {
 		paths = append(paths, path)
 	}
-	slices.SortFunc(paths, comparePaths)
+	slices.SortFunc(paths, mergeinfo.ComparePaths)
 	return f.changeLocks(ctx, c, m, func(*Root) (results []LockResult, facts []fact) {
 		for _, path := range paths {
 			err := f.checkUnlock(path, tokens[path], user, breakLock)
