@@ -212,6 +212,8 @@ func TestMalformed(t *testing.T) {
 		{"many headers", start + "UUID: x\n" + manyHeaders() + "\n", svn.ErrStreamMalformedData},
 		{"text too short", node + "Text-content-length: 5\nContent-length: 5\n\nabc\n", svn.ErrIncompleteData},
 		{"sizes", node + "Prop-content-length: 10\nText-content-length: 5\nContent-length: 12\n\n", svn.ErrStreamMalformedData},
+		{"sizes too large for a sum", node + "Prop-content-length: 10\nText-content-length: 9223372036854775807\nContent-length: 0\n\nPROPS-END\n",
+			svn.ErrStreamMalformedData},
 		{"negative", node + "Text-content-length: -5\n\n", svn.ErrStreamMalformedData},
 		{"big properties", node + "Prop-content-length: 99999999999\n\n", svn.ErrStreamMalformedData},
 		{"big property", node + "Prop-content-length: 100\n\nK 99999999999\nx\n", svn.ErrStreamMalformedData},

@@ -224,7 +224,7 @@ func (r *Reader) lengths() error {
 	case r.old:
 		r.text = total // of which Props takes its part
 	case hasTotal:
-		if r.rest = total - props - text; r.rest < 0 {
+		if r.rest = total - props - text; text > total-props { // and the sum may be more than there is a number for
 			return svn.Errorf(svn.ErrStreamMalformedData, "Sum of subblock sizes larger than total block content length")
 		}
 	}

@@ -270,3 +270,24 @@ func TestHostileSize(t *testing.T) {
 		t.Error(len(got))
 	}
 }
+
+// TestParseOnePathOften has a path in 300,000 lines: they must not each be merged into all that were before.
+func TestParseOnePathOften(t *testing.T) {
+	const n = 300_000
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "/a:%d\n", 2*(i*7919%n)+1)
+	}
+	b.WriteString("/a:3*\n/b:5*\n/b:5\n/b:4*")
+	m, err := mergeinfo.Parse(b.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := m["/a"]
+	if len(a) != n || a[0] != (mergeinfo.Range{Start: 0, End: 1, Inheritable: true}) || !a.Contains(2*n-1) || a.Contains(2) {
+		t.Errorf("%d ranges, the first is %v", len(a), a[0])
+	}
+	if got := m["/b"].String(); got != "4*,5" {
+		t.Errorf("/b: %s", got)
+	}
+}

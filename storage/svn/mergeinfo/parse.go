@@ -10,10 +10,10 @@ import (
 // before them, a path twice. What follows a NUL is not read. The error is an ErrMergeinfoParseError.
 func Parse(value string) (Mergeinfo, error) {
 	value, _, _ = strings.Cut(value, "\x00")
-	m := Mergeinfo{}
+	p := parser{Mergeinfo{}, map[string][]Rangelist{}}
 	for rest := value; rest != ""; {
 		var err error
-		if rest, err = m.parseLine(rest); err == nil {
+		if rest, err = p.parseLine(rest); err == nil {
 			continue
 		}
 		if svn.CodeOf(err) == svn.ErrMergeinfoParseError {
@@ -21,11 +21,28 @@ func Parse(value string) (Mergeinfo, error) {
 		}
 		return nil, svn.Wrap(err, svn.ErrMergeinfoParseError, "Could not parse mergeinfo string '%s'", value)
 	}
-	return m, nil
+	for path, lists := range p.again {
+		p.m[path] = mergeAll(append(lists, p.m[path]))
+	}
+	return p.m, nil
+}
+
+type parser struct {
+	m     Mergeinfo
+	again map[string][]Rangelist // the further lists of a path: to merge each at once would take quadratic time
+}
+
+// mergeAll returns the union of lists, of which there is at least one.
+func mergeAll(lists []Rangelist) Rangelist {
+	if len(lists) == 1 {
+		return lists[0]
+	}
+	half := len(lists) / 2
+	return mergeAll(lists[:half]).Merge(mergeAll(lists[half:]))
 }
 
 // parseLine reads a line and returns what follows it.
-func (m Mergeinfo) parseLine(s string) (rest string, err error) {
+func (p *parser) parseLine(s string) (rest string, err error) {
 	line, _, _ := strings.Cut(s, "\n")
 	colon := strings.LastIndexByte(line, ':')
 	if colon < 0 {
@@ -42,10 +59,11 @@ func (m Mergeinfo) parseLine(s string) (rest string, err error) {
 	if list, err = Canonicalize(list); err != nil {
 		return "", err
 	}
-	if old, ok := m[path]; ok {
-		list = old.Merge(list)
+	if _, ok := p.m[path]; ok {
+		p.again[path] = append(p.again[path], list)
+	} else {
+		p.m[path] = list
 	}
-	m[path] = list
 	return strings.TrimPrefix(rest, "\n"), nil
 }
 
