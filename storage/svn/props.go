@@ -94,7 +94,7 @@ func cutCounted(b []byte, letter byte) (s string, rest []byte, ok bool) {
 		return "", nil, false
 	}
 	n, err := strconv.ParseUint(string(line[2:]), 10, 31)
-	if err != nil || int(n) >= len(rest) || rest[n] != '\n' {
+	if padded := line[2] == '0' && len(line) > 3; err != nil || padded || int(n) >= len(rest) || rest[n] != '\n' {
 		return "", nil, false
 	}
 	return string(rest[:n]), rest[n+1:], true

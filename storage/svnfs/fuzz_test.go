@@ -1,6 +1,7 @@
 package svnfs_test
 
 import (
+	"strings"
 	"testing"
 
 	"holdfast/storage/svnfs"
@@ -34,6 +35,28 @@ func FuzzRevision(f *testing.F) { recodes(f, svnfs.RecodeRevision, someRevision)
 func FuzzFacts(f *testing.F) {
 	f.Add([]byte(`[{"revprop":{"rev":1,"name":"a","value":"YQ=="}},{"unlock":"/a"}]`))
 	f.Fuzz(func(t *testing.T, b []byte) { svnfs.DecodeFacts(b) })
+}
+
+// TestOneForm refuses what would be encoded in another way than it was.
+func TestOneForm(t *testing.T) {
+	zero := strings.Repeat("0", 40)
+	for _, test := range []struct {
+		recode         func([]byte) ([]byte, error)
+		seed, old, new string
+	}{
+		{svnfs.RecodeNode, someDir, someID + " a", zero + " a"},
+		{svnfs.RecodeNode, someNode, "text " + someID, "text " + zero},
+		{svnfs.RecodeNode, someNode, "props " + someID, "props " + zero},
+		{svnfs.RecodeBucket, someBucket, someID + " a", zero + " a"},
+		{svnfs.RecodeRevision, someRevision, "root " + someID, "root " + zero},
+		{svnfs.RecodeRevision, someRevision, "props 29\nK 7", "props 30\nK 07"},
+		{svnfs.RecodeRevision, someRevision, " tpm ", " tpx "},
+	} {
+		b := strings.Replace(test.seed, test.old, test.new, 1)
+		if again, err := test.recode([]byte(b)); err == nil {
+			t.Errorf("%q is taken, and encoded as %q", b, again)
+		}
+	}
 }
 
 // TestSeedsDecode makes sure that the fuzzers begin with what is valid.

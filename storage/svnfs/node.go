@@ -157,9 +157,10 @@ func (p *nodeParser) part(s string) part {
 	return part{p.rev(rev), uint32(v)}
 }
 
+// id reads the id of an object: not the zero ID, which names none.
 func (p *nodeParser) id(s string) ID {
 	id, err := object.ParseID(s)
-	if err != nil || upperHex(s) {
+	if err != nil || id.IsZero() || upperHex(s) {
 		p.fail("object id")
 	}
 	return id
@@ -208,9 +209,7 @@ func (p *nodeParser) head(r *record) {
 	f = p.need("created", 2)
 	r.created, r.path = p.rev(f[0]), f[1]
 	if f = p.line("pred", 2); f != nil {
-		if r.pred, r.preds = p.id(f[0]), p.number(f[1]); r.pred.IsZero() {
-			p.fail("pred")
-		}
+		r.pred, r.preds = p.id(f[0]), p.number(f[1])
 	}
 	if f = p.line("copyfrom", 2); f != nil {
 		r.copyFrom = &svn.CopyFrom{Rev: p.rev(f[0]), Path: f[1]}
@@ -218,9 +217,7 @@ func (p *nodeParser) head(r *record) {
 	f = p.need("copyroot", 2)
 	r.copyRoot = svn.CopyFrom{Rev: p.rev(f[0]), Path: f[1]}
 	if f = p.line("props", 1); f != nil {
-		if r.props = p.id(f[0]); r.props.IsZero() {
-			p.fail("props")
-		}
+		r.props = p.id(f[0])
 	}
 	if f = p.line("mergeinfo", 2); f != nil {
 		r.mergeinfo, r.selfMergeinfo = p.number(f[0]), f[1] == "true"

@@ -79,7 +79,9 @@ func (p *nodeParser) change() (c svn.Change) {
 		return c
 	}
 	c.Action, c.Kind, c.Path = svn.ChangeAction(f[0][0]), p.kind(f[1]), f[3]
-	c.TextMod, c.PropMod, c.MergeinfoMod = f[2][0] == 't', f[2][1] == 'p', f[2][2] == 'm'
+	if c.TextMod, c.PropMod, c.MergeinfoMod = f[2][0] == 't', f[2][1] == 'p', f[2][2] == 'm'; modWord(c) != f[2] {
+		p.fail("what a change modified")
+	}
 	p.rest = rest
 	if from := p.line("from", 2); from != nil {
 		c.CopyFrom = &svn.CopyFrom{Rev: p.rev(from[0]), Path: from[1]}
