@@ -1,5 +1,7 @@
 package svnfs
 
+import "holdfast/storage"
+
 // What decoders make of bytes, encoded again; for fuzzing.
 
 func RecodeNode(b []byte) ([]byte, error) {
@@ -47,3 +49,16 @@ func (c *Cache) Cost() int             { return c.c.used }
 func (f *FS) LimitIndex(bytes int) { f.index.db.MaxSize = bytes }
 
 func (f *FS) VerifyIndex() error { return f.verifyIndex() }
+
+// BlockIndex holds svn.db up, as a slow disk does, until goOn is called.
+func (f *FS) BlockIndex() (goOn func()) {
+	f.index.mu.Lock()
+	return f.index.mu.Unlock
+}
+
+// Closing reports whether the filesystem of a repository is being closed.
+func (g *Registry) Closing(id storage.RepoID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closing[id] != nil
+}
