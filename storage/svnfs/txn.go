@@ -139,9 +139,9 @@ func (t *Txn) mutable(path string) (*mutable, error) {
 	if path == "/" {
 		return m, nil
 	}
-	at := ""
+	end := 0 // of the name, in path
 	for name := range strings.SplitSeq(path[1:], "/") {
-		at += "/" + name
+		end += 1 + len(name)
 		child, err := m.child(t.fs, name)
 		if err != nil {
 			return nil, err
@@ -150,7 +150,7 @@ func (t *Txn) mutable(path string) (*mutable, error) {
 			return nil, t.Root().notFound(path)
 		}
 		if child.m == nil {
-			if child.m, err = t.cloneChild(m, child.rec, at); err != nil {
+			if child.m, err = t.cloneChild(m, child.rec, path[:end]); err != nil {
 				return nil, err
 			}
 			m.set(name, &change{Entry{Name: name, Kind: child.rec.kind}, child.m})
