@@ -62,3 +62,10 @@ func (g *Registry) Closing(id storage.RepoID) bool {
 	defer g.mu.Unlock()
 	return g.closing[id] != nil
 }
+
+// LoseIndex loses what of svn.db is in memory only.
+func (f *FS) LoseIndex() {
+	f.index.mu.Lock()
+	defer f.index.mu.Unlock()
+	f.index.pending, f.index.count = newIndexUpdate(), 0
+}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"holdfast/storage"
-	"holdfast/storage/object"
 	"holdfast/storage/svn"
 	"holdfast/storage/svnfs"
 )
@@ -14,15 +13,8 @@ import (
 // another makes one more repository in the store.
 func (w *world) another() *storage.Repo {
 	w.t.Helper()
-	repo, err := w.store.Create(storage.NewRepoID(), storage.RepoInit{SCM: storage.Svn, Format: object.SHA1, Head: "refs/heads/main"})
+	repo, err := createIn(w)
 	if err != nil {
-		w.t.Fatal(err)
-	}
-	txn, err := svnfs.PrepareCreate(repo, w.meta(), svnfs.NewUUID())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if _, err := w.store.Commit(txn); err != nil {
 		w.t.Fatal(err)
 	}
 	return repo

@@ -38,21 +38,28 @@ func newWorldWith(t testing.TB, o storage.Options) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), o: o, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	w.openStore()
-	repo, err := w.store.Create(storage.NewRepoID(), storage.RepoInit{SCM: storage.Svn, Format: object.SHA1, Head: "refs/heads/main"})
+	repo, err := createIn(w)
 	if err != nil {
-		t.Fatal(err)
-	}
-	txn, err := svnfs.PrepareCreate(repo, w.meta(), "6f2c1c1a-0000-4000-8000-000000000000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.store.Commit(txn); err != nil {
 		t.Fatal(err)
 	}
 	w.repo = repo
 	w.openFS()
 	t.Cleanup(func() { w.release(); w.reg.Close(); w.store.Close() })
 	return w
+}
+
+// createIn makes a repository in the world's store.
+func createIn(w *world) (*storage.Repo, error) {
+	repo, err := w.store.Create(storage.NewRepoID(), storage.RepoInit{SCM: storage.Svn, Format: object.SHA1, Head: "refs/heads/main"})
+	if err != nil {
+		return nil, err
+	}
+	txn, err := svnfs.PrepareCreate(repo, w.meta(), "6f2c1c1a-0000-4000-8000-000000000000")
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.store.Commit(txn)
+	return repo, err
 }
 
 func (w *world) openStore() {
