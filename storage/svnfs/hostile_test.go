@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -343,5 +344,64 @@ func TestChangesBelow(t *testing.T) {
 		if s := strings.Join(got, ", "); s != c.want {
 			t.Errorf("%q: %s, want %s", c.edits, s, c.want)
 		}
+	}
+}
+
+// TestOddNames has entries with names that git, a ref or a file system would not have: what cannot be shown is left out of the view, and
+// nothing fails.
+func TestOddNames(t *testing.T) {
+	names := []string{
+		".git", ".GIT", "git~1", ".git ", ".git.", ".gi\u200ct", "..\\x", "a\\b", "-x", "@", "@{x", "a..b", ".x", "x.", "x.lock", "x.lock.lock", "%41", "%", "a b",
+		"a~b", "a^b", "a:b", "a?b", "a*b", "a[b", "\u00a0", "\u2028", "é", "e\u0301", "\u202e", "\ufeff", "a\x7fb", "\x01", "\t", "HEAD", "refs", "Con", "nul.txt",
+		"trunk", "Trunk", ".gitmodules", ".gitattributes", ".gitignore", ".mailmap", strings.Repeat("n", 200), strings.Repeat("ü", 4000), "…", "🦊", "\u0000",
+	}
+	w := newWorld(t)
+	w.commit("mkdir /trunk", "mkdir /branches", "mkdir /tags", "put /trunk/f 1")
+	for _, name := range names {
+		for _, dir := range []string{"/trunk/", "/trunk/sub", "/branches/", "/tags/"} {
+			txn := w.begin(w.fs.Youngest())
+			path := dir + name
+			var err error
+			switch dir {
+			case "/trunk/":
+				if err = txn.MakeFile(path); err == nil {
+					out, _ := txn.ApplyText(path)
+					io.WriteString(out, "[submodule \"../x\"]\n\tpath = -x\n\turl = -y\n")
+					err = out.Close()
+				}
+			case "/trunk/sub":
+				err = txn.MakeDir(path)
+			default:
+				err = txn.Copy(w.root(w.fs.Youngest()), "/trunk", path)
+			}
+			if err != nil {
+				t.Errorf("%.30q: %v", path, err)
+			} else if rev, err := w.try(txn); err != nil {
+				t.Errorf("%.30q: %v", path, err)
+			} else if kind, err := w.root(rev).Kind(path); err != nil || kind == svn.None {
+				t.Errorf("%.30q is not there: %v", path, err)
+			}
+			txn.Abort()
+		}
+	}
+	w.gitCopy() // and git finds nothing amiss
+	before := w.picture()
+	w.loseIndex()
+	if w.picture() != before {
+		t.Error("without svn.db it is another")
+	}
+	if err := w.fs.Verify(context.Background(), 0, w.fs.Youngest(), nil); err != nil {
+		t.Error(err)
+	}
+	txn := w.begin(w.fs.Youngest())
+	for _, name := range names {
+		for _, dir := range []string{"/trunk/", "/branches/", "/tags/"} {
+			if err := txn.Delete(dir + name); err != nil {
+				t.Errorf("%.30q: %v", dir+name, err)
+			}
+		}
+	}
+	if _, err := w.try(txn); err != nil {
+		t.Error(err)
 	}
 }
