@@ -35,10 +35,10 @@ type treeKey struct {
 // The costs are about the bytes of memory that a value takes.
 func newCaches() *caches {
 	c := &caches{}
-	c.nodes = cache[ID, *record]{max: 8 << 20, cost: func(r *record) int { return 600 + len(r.dir.inline)*entryCost + 40*len(r.dir.buckets) }}
-	c.buckets = cache[ID, []Entry]{max: 4 << 20, cost: func(b []Entry) int { return 100 + len(b)*entryCost }}
+	c.nodes = cache[ID, *record]{max: 8 << 20, cost: nodeCost}
+	c.buckets = cache[ID, []Entry]{max: 4 << 20, cost: func(b []Entry) int { return 100 + entriesCost(b) }}
 	c.props = cache[ID, svn.Props]{max: 2 << 20, cost: propsCost}
-	c.revisions = cache[revisionKey, *revision]{max: 8 << 20, cost: func(r *revision) int { return 400 + 150*len(r.changes) + propsCost(r.props) }}
+	c.revisions = cache[revisionKey, *revision]{max: 8 << 20, cost: revisionCost}
 	c.viewTrees = cache[treeKey, ID]{max: 2 << 20, cost: func(ID) int { return 150 }}
 	c.revisionProps = cache[revisionKey, svn.Props]{max: 4 << 20, cost: propsCost}
 	c.edited = cache[revisionKey, uint64]{max: 1 << 20, cost: func(uint64) int { return 150 }}
@@ -46,8 +46,33 @@ func newCaches() *caches {
 	return c
 }
 
-// entryCost is what an entry of a directory takes, the line included that its name is part of.
-const entryCost = 130
+// nodeCost counts the paths too: they are parts of the whole blob, which stays as long as one of them.
+func nodeCost(r *record) int {
+	n := 500 + len(r.path) + len(r.copyRoot.Path) + entriesCost(r.dir.inline) + 40*len(r.dir.buckets)
+	if r.copyFrom != nil {
+		n += len(r.copyFrom.Path)
+	}
+	return n
+}
+
+func entriesCost(entries []Entry) int {
+	n := 110 * len(entries) // the line included that the name is part of
+	for i := range entries {
+		n += len(entries[i].Name)
+	}
+	return n
+}
+
+func revisionCost(r *revision) int {
+	n := 400 + propsCost(r.props)
+	for i := range r.changes {
+		c := &r.changes[i]
+		if n += 110 + len(c.Path); c.CopyFrom != nil {
+			n += 50 + len(c.CopyFrom.Path)
+		}
+	}
+	return n
+}
 
 func propsCost(p svn.Props) int {
 	n := 100

@@ -2,8 +2,10 @@ package svnfs_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	"holdfast/storage/svn"
 	"holdfast/storage/svnfs"
 )
 
@@ -36,5 +38,24 @@ func TestCache(t *testing.T) {
 	c.Drop("c")
 	if got := show(); got != "0 0 0 0 0" {
 		t.Errorf("after all were dropped: %s", got)
+	}
+}
+
+// TestCacheCost has what is decoded cost at least what its blob takes, which stays with it: however long paths and names are.
+func TestCacheCost(t *testing.T) {
+	long := strings.Repeat("/long", svn.MaxPathBytes/5)
+	for name, blob := range map[string]string{
+		"node":     someNode,
+		"path":     strings.Replace(someNode, "/a b", long, 1),
+		"copyfrom": strings.Replace(someNode, "/x", long, 1),
+		"copyroot": strings.Replace(someNode, "copyroot 0 /", "copyroot 0 "+long, 1),
+		"dir":      strings.Replace(someDir, "b c", "b"+long, 1),
+		"bucket":   strings.Replace(someBucket, "b c", "b"+long, 1),
+		"change":   strings.Replace(someRevision, "/c d", long, 1),
+		"copy":     strings.Replace(someRevision, "from 2 /b", "from 2 "+long, 1),
+	} {
+		if cost := svnfs.Cost([]byte(blob)); cost < len(blob) || cost > len(blob)+2000 {
+			t.Errorf("%s: %d bytes cost %d", name, len(blob), cost)
+		}
 	}
 }

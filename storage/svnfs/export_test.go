@@ -69,3 +69,18 @@ func (f *FS) LoseIndex() {
 	defer f.index.mu.Unlock()
 	f.index.pending, f.index.count = newIndexUpdate(), 0
 }
+
+// Cost returns what an object costs in its cache once it is decoded, 0 if it cannot be.
+func Cost(b []byte) int {
+	c := newCaches()
+	if r, err := decodeNode(ID{}, b); err == nil {
+		return c.nodes.cost(r)
+	}
+	if e, err := decodeBucket(ID{}, b); err == nil {
+		return c.buckets.cost(e)
+	}
+	if r, err := decodeRevision(ID{}, b); err == nil {
+		return c.revisions.cost(r)
+	}
+	return 0
+}
