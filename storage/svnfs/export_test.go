@@ -84,3 +84,9 @@ func Cost(b []byte) int {
 	}
 	return 0
 }
+
+// SetMaxLevels changes how deep directories may be nested, and returns how deep they might before.
+func SetMaxLevels(n int) (before int) {
+	before, maxLevels = maxLevels, n
+	return before
+}

@@ -405,3 +405,24 @@ func TestOddNames(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDeepCopies nests directories deeper than any path leads, by copies that cost little. To show them to git must not take the stack.
+func TestDeepCopies(t *testing.T) {
+	const half = 20
+	t.Cleanup(func(before int) func() { return func() { svnfs.SetMaxLevels(before) } }(svnfs.SetMaxLevels(2 * half)))
+	w := newWorld(t)
+	var edits []string
+	path := ""
+	for range half - 1 {
+		path += "/a"
+		edits = append(edits, "mkdir "+path)
+	}
+	w.commit(append(edits, "put "+path+"/f x")...)
+	w.commit("cp 1 /a " + path + "/a")
+	w.commit("cp 2 /a " + path + "/A") // too deep, but what is below A is known
+	w.loseIndex()                      // and now it is not
+	if _, err := w.try(w.begin(3, "cp 3 /a /d")); svn.CodeOf(err) != svn.ErrFSPathSyntax {
+		t.Errorf("a copy of what is nested too deep: %v", err)
+	}
+	w.commit("cp 2 /a /e")
+}

@@ -36,6 +36,7 @@ type viewer struct {
 	props   svn.Props
 	updates []storage.RefUpdate
 	trees   map[ID]ID
+	level   int // of the directory at hand
 }
 
 // viewUpdates adds the view's objects to those of a revision and returns the refs that move. old is the root directory before.

@@ -17,6 +17,10 @@ type gitEntry struct {
 	id   ID
 }
 
+// maxLevels is how deep directories may be nested. No path that a client may send leads as far, but copies of copies could nest them so
+// deep that the stack overflows, which ends the process. A variable so that a test need not.
+var maxLevels = svn.MaxPathBytes / 2
+
 // tree returns the git tree of a directory, the zero ID if there is nothing to be shown. old, if not nil, is one that oldTree shows: what
 // is the same there is taken over.
 func (v *viewer) tree(dir, old *record, oldTree ID) (ID, error) {
@@ -29,6 +33,11 @@ func (v *viewer) tree(dir, old *record, oldTree ID) (ID, error) {
 	if id, ok := v.b.f.viewTrees.get(treeKey{v.b.f, dir.id}); ok {
 		return id, nil
 	}
+	if v.level == maxLevels {
+		return ID{}, svn.Errorf(svn.ErrFSPathSyntax, "Directories are nested more than %d deep", maxLevels)
+	}
+	v.level++
+	defer func() { v.level-- }()
 	entries, err := v.b.entriesOf(dir)
 	if err != nil {
 		return ID{}, err
