@@ -53,7 +53,7 @@ func (c *checker) checkPack(st *repoState, rec *packRecord) (objects int64, err 
 		return 0, nil
 	}
 	defer f.Close()
-	got, err := st.scan(c.ctx, f, rec)
+	got, err := pack.Scan(c.ctx, f, st.scanOptions(rec.Stored))
 	if err != nil {
 		if c.ctx.Err() != nil {
 			return 0, c.ctx.Err()

@@ -358,23 +358,21 @@ func (st *repoState) loadFresh(rec *packRecord) (*freshPack, error) {
 	return f, nil
 }
 
-// rescan makes a pack's records anew from the pack.
+// rescan makes a pack's records anew from the pack. It is whole by itself, and special files that others have were looked into when it was
+// received: others may not be loaded yet.
 func (st *repoState) rescan(rec *packRecord, b bounds) (records, error) {
 	f, err := os.Open(st.packPath(rec.Info.ID))
 	if err != nil {
 		return records{}, err
 	}
 	defer f.Close()
-	got, err := st.scan(context.Background(), f, rec)
+	o := st.scanOptions(rec.Stored)
+	o.Base = nil
+	got, err := pack.Scan(context.Background(), f, o)
 	if err != nil {
 		return records{}, err
 	}
 	return newRecords(st.indexPath(rec.Info.ID), st.format, got.Records, b)
-}
-
-// scan verifies a stored pack and returns what is in it.
-func (st *repoState) scan(ctx context.Context, f *os.File, rec *packRecord) (*pack.Received, error) {
-	return pack.Scan(ctx, f, st.scanOptions(rec.Stored))
 }
 
 // scanOptions are those for a stored pack whose file has so many bytes.
