@@ -82,12 +82,20 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// pushUntil pushes new branches with one new commit each until ctx ends, and notes those that git reports as done.
+// pushUntil pushes new branches with one new commit each until ctx ends, and notes those that git reports as done. The trees name a special
+// file, which only the first pack has.
 func (h *host3) pushUntil(ctx context.Context, clone, prefix string, acked map[string]string) {
 	url := h.url("work")
 	for n := len(acked); ctx.Err() == nil; n++ {
 		branch := fmt.Sprintf("refs/heads/%s/%d", prefix, n)
-		h.git(clone, "commit", "-q", "--allow-empty", "-m", branch)
+		for name, text := range map[string]string{".gitattributes": "* text\n", "file": branch + "\n"} {
+			if err := os.WriteFile(filepath.Join(clone, name), []byte(text), 0o600); err != nil {
+				h.t.Error(err)
+				return
+			}
+		}
+		h.git(clone, "add", ".")
+		h.git(clone, "commit", "-q", "--allow-empty", "-m", branch) // empty if the push of that branch failed
 		id := h.git(clone, "rev-parse", "HEAD")
 		cmd := exec.Command("git", "-C", clone, "push", "-q", url, "HEAD:"+branch)
 		cmd.Env = h.env()
