@@ -180,3 +180,65 @@ func TestIndexOutlivesTheSystem(t *testing.T) {
 	}
 	mustCheck(t, s)
 }
+
+// TestIndexOfSpecialFiles loses the indexes of packs whose trees name .gitattributes that lie in other packs: in one that index.db covers,
+// and in one with a higher number, which others were merged into.
+func TestIndexOfSpecialFiles(t *testing.T) {
+	dir := t.TempDir()
+	var written func() // called once when a pack is written
+	o := small()
+	o.FaultHook = func(step storage.Step) error {
+		if step == storage.StepPackWritten && written != nil {
+			f := written
+			written = nil
+			f()
+		}
+		return nil
+	}
+	s := open(t, dir, o)
+	repo := create(t, s)
+	attributes := blobObj("*.txt text\n")
+	var tip object.ID
+	commit := func(objs ...obj) {
+		t.Helper()
+		f := blobObj(fmt.Sprint("file ", tip))
+		tree := obj{object.Tree, f.id().Append(append(attributes.id().Append([]byte("100644 .gitattributes\x00")), "100644 f\x00"...))}
+		c := commitObj(tree.id(), "special", parentsOf(tip)...)
+		push(t, repo, packOf(t, append(objs, f, tree, c)...), update("refs/heads/main", tip, c.id()))
+		tip = c.id()
+	}
+	reopen := func(harm func(db string)) {
+		t.Helper()
+		db := s.IndexPath(repo.ID())
+		s.Close()
+		harm(db)
+		s = open(t, dir, o)
+		var err error
+		if repo, err = s.Repo(repo.ID()); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := repo.ReadObject(tip); err != nil {
+			t.Error(err)
+		}
+	}
+	commit(attributes)
+	if err := s.Fill(repo.ID()); err != nil {
+		t.Fatal(err)
+	}
+	commit() // which is in memory only
+	reopen(func(string) {})
+	for range 3 {
+		commit()
+	}
+	written = func() { commit() } // while the others are merged
+	merge(t, repo)
+	reopen(func(db string) { remove(t, db) })
+	mustCheck(t, s)
+}
+
+func parentsOf(tip object.ID) []object.ID {
+	if tip.IsZero() {
+		return nil
+	}
+	return []object.ID{tip}
+}
