@@ -188,7 +188,7 @@ func (l *loader) record(rec *dumpfile.Record) error {
 	return nil
 }
 
-// maxUUID bounds a uuid, in bytes. Subversion takes any text for one.
+// maxUUID is how long a uuid may be at most, in bytes, and what of it an error shows. What is taken has to be one (svnfs.FS.SetUUID).
 const maxUUID = 100
 
 func (l *loader) uuid(uuid string) error {
