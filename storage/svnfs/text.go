@@ -247,6 +247,9 @@ func (t *Txn) ApplyText(path string) (io.WriteCloser, error) {
 // hexadecimal, unless that is empty. The text is the file's once the handler is closed.
 func (t *Txn) ApplyTextDelta(path, baseMD5 string) (svn.WindowHandler, error) {
 	m, err := t.mutableFile(path)
+	if baseMD5 != "" && svn.CodeOf(err) == svn.ErrFSNotFile { // as Subversion words it, which looks at the checksum first
+		err = svn.Errorf(svn.ErrFSNotFile, "Attempted to get checksum of a *non*-file node")
+	}
 	if err != nil {
 		return nil, err
 	}
