@@ -117,7 +117,7 @@ func TestSvnAcks(t *testing.T) {
 		"lock":              {"lock", "--force", w.app + "/f"},
 	} {
 		out, err := w.svn("root", "", args...)
-		if err == nil || !strings.Contains(out, "165001") || !strings.Contains(out, "mirrors") {
+		if err == nil || !strings.Contains(out, "E165001") || !strings.Contains(out, "mirrors") {
 			t.Errorf("the next %s: %v\n%s", what, err, out)
 		}
 	}
