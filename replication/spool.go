@@ -208,8 +208,7 @@ func (s spool) scanStop(path string, found *spooled) error {
 // unopened reports whether an error is the system's, which has too many files open, say, or keeps this one for another user: it says
 // nothing about what is in the file. That it is gone, or that the disk has lost a part of it, does.
 func unopened(err error) bool {
-	var system syscall.Errno
-	return errors.As(err, &system) && system != syscall.EIO && system != syscall.ENOENT
+	return storage.IsSystem(err) && !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOENT)
 }
 
 // readSpooled reads the header of a segment in the spool. The body is checked before it is first sent.

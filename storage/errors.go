@@ -4,7 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 )
+
+// IsSystem reports whether an error is the operating system's, which has too many files open, say: it is not about what is in a file.
+func IsSystem(err error) bool {
+	var system syscall.Errno
+	return errors.As(err, &system)
+}
 
 // Causes, to be found with errors.Is in what this package returns.
 var (

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -266,8 +265,7 @@ func (st *repoState) checkIndexDB() (filled uint32, err error) {
 	if fits == nil {
 		return filled, nil
 	}
-	// What the system says, too many open files, say, is not about what is in the file; nor is that the store is being closed.
-	if system := syscall.Errno(0); errors.As(fits, &system) || errors.Is(fits, ErrClosed) {
+	if IsSystem(fits) || errors.Is(fits, ErrClosed) {
 		return 0, fits
 	}
 	st.s.opts.Log.Warn("making index.db anew", "repo", st.id, "err", fits)

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -86,8 +85,7 @@ type revPlace struct {
 func openIndex(repo *storage.Repo) (*index, error) {
 	path := repo.SidePath(indexFile)
 	x, err := tryIndex(repo, path)
-	// What the system says, too many open files, say, is not about what is in the file.
-	if system := syscall.Errno(0); err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.As(err, &system) {
+	if err == nil || errors.Is(err, bolterrors.ErrTimeout) || storage.IsSystem(err) {
 		return x, err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
